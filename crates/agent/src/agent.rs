@@ -285,6 +285,7 @@ impl AgentHandle {
     ///
     /// # Errors
     /// [`NodeError::Store`] for an offering that is not one of ours; [`NodeError::Refused`] for an order that cannot be carried out.
+    /// [`NodeError::Clock`] for a publication while this machine's clock contradicts the chain's time.
     pub async fn change_offering(
         &self,
         offering: OfferingHash,

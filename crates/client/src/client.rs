@@ -235,7 +235,7 @@ impl ClientHandle {
     /// [`NodeError::NotPermitted`] when its agent
     /// has no address that may be used; [`NodeError::Peer`] when the agent does not answer within 45 seconds;
     /// [`NodeError::Offline`] when this side has no connection to the network; [`NodeError::Insufficient`];
-    /// [`NodeError::StaleView`].
+    /// [`NodeError::StaleView`]; [`NodeError::Clock`] while this machine's clock contradicts the chain's time.
     pub async fn accept(
         &self,
         agent: Option<Address>,
@@ -472,7 +472,8 @@ impl ClientHandle {
     /// Raises a channel's deposit by `amount`, in base units of the token; goes on in the background.
     ///
     /// # Errors
-    /// [`NodeError::StaleView`] while what happens on the chain is not seen; [`NodeError::Limited`] for more than
+    /// [`NodeError::StaleView`] while what happens on the chain is not seen; [`NodeError::Clock`] while this machine's clock contradicts
+    /// the chain's time; [`NodeError::Limited`] for more than
     /// [`budget`](ClientSettings::budget) allows; [`NodeError::Insufficient`]; [`NodeError::Refused`].
     pub async fn top_up(&self, channel: ChannelId, amount: Amount) -> Result<Ordered, NodeError> {
         self.top_up_as(channel, amount, Given::by_user()).await

@@ -50,7 +50,10 @@ fn least(budget: &Budget) -> Option<(Limit, Amount)> {
 
 #[cfg(test)]
 mod tests {
-    use privatix_channel::Fee;
+    use std::time::SystemTime;
+
+    use privatix_channel::{ChainTime, Fee};
+    use privatix_market::ClockSkew;
 
     use super::*;
 
@@ -88,5 +91,9 @@ mod tests {
         assert!(said.contains("chain.accept_fee") && said.contains("0.5 %"), "{said}");
         let said = refused(Refused::StaleView, AGENT, &none);
         assert!(matches!(said, NodeError::Refused(_)), "{said}");
+        let skew = ClockSkew { wall: SystemTime::UNIX_EPOCH, chain: ChainTime::new(7_200) };
+        let said = refused(Refused::Clock(skew), AGENT, &none);
+        assert!(matches!(said, NodeError::Clock(found) if found == skew), "{said}");
+        assert!(said.to_string().contains(&skew.to_string()), "{said}");
     }
 }

@@ -216,6 +216,9 @@ endpoint = {endpoint}
 # the challenge period). Then no voucher is taken, and nothing is opened or topped up. With "0s", only endpoints that
 # contradict each other make it stale.
 # max_view_age = "10m"
+# How far this machine's clock and the chain's time may be apart. Beyond it nothing is opened, topped up or published. With
+# "0s", they are not compared.
+# max_clock_skew = "15m"
 # Where a new database starts: this block, or this many blocks back from the head. Offerings are searched for from the
 # newest on, `recent_blocks` back, but not below `start_block`.
 # start_block = 0

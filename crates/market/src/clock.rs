@@ -2,7 +2,8 @@
 //!
 //! Three clocks are distinguished by their types. [`Uptime`] is for patience: inactivity, retries, grace, giving up.
 //! [`ChainTime`](privatix_channel::ChainTime) is for what the contract compares with, such as challenges.
-//! [`SystemTime`](std::time::SystemTime) is for what people read, and decides nothing.
+//! [`SystemTime`](std::time::SystemTime) is for what people read, and decides nothing but whether it contradicts the chain's time
+//! ([`ClockSkew`](crate::ClockSkew)).
 
 use std::fmt;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use alloy::primitives::Address;
 use privatix_channel::{Amount, ChannelId, Fee, Phase};
 
-use crate::{Bid, Party};
+use crate::{Bid, ClockSkew, Party};
 
 /// Something that the shell does. Those about the database are done in the transaction that stores the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +83,11 @@ pub enum Refused {
         "what is known of the chain is out of date or incomplete: try again once `health` shows the view as good"
     )]
     StaleView,
+    /// This machine's clock and the chain's time contradict each other, so no money is locked.
+    #[error(
+        "{0}: set this machine's clock, or use another endpoint if this one is behind its chain, and try again"
+    )]
+    Clock(ClockSkew),
     /// More than what may be spent.
     #[error(
         "{needed} is more than the {left} that may be spent now: raise the budget, or send tokens to the account"

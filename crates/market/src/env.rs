@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use privatix_channel::{Amount, ChainTime, Period};
 use serde::{Deserialize, Serialize};
 
-use crate::{OrderId, Party, Rate, Uptime, Wei};
+use crate::{ClockSkew, OrderId, Party, Rate, Uptime, Wei};
 
 /// The surroundings of a decision, as of now.
 #[derive(Debug)]
@@ -107,11 +107,20 @@ pub struct ChainView {
     pub explained: bool,
     /// The length of a challenge, as the deployment of the contract fixes it.
     pub challenge: Period,
+    /// This machine's clock and the chain's time, where they contradict each other; `None`: they agree, or the view is stale, which shows no time.
+    pub skew: Option<ClockSkew>,
+}
+
+impl ChainView {
+    /// Whether money may be locked, by what is known of the chain as a whole.
+    pub(crate) const fn may_lock(&self) -> bool {
+        self.fresh && self.skew.is_none()
+    }
 }
 
 impl Default for ChainView {
     fn default() -> Self {
-        Self { now: None, fresh: true, explained: true, challenge: Period::hours(24) }
+        Self { now: None, fresh: true, explained: true, challenge: Period::hours(24), skew: None }
     }
 }
 

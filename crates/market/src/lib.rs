@@ -14,6 +14,7 @@
 //! - [`Purpose`]: why a transaction exists, and [`Purpose::bid`]: how urgent it is and what is at stake.
 //! - [`Turn`]: the loop around decisions, without I/O.
 //! - [`Uptime`] and [`Stopwatch`]: time in which the node ran, by which patience is measured.
+//! - [`ClockSkew`]: a wall clock that contradicts the chain's time, because of which no money is locked.
 //!
 //! # Example
 //!
@@ -82,6 +83,7 @@ mod patience;
 mod purpose;
 mod rate;
 mod service;
+mod skew;
 mod turn;
 mod usage;
 mod want;
@@ -114,5 +116,6 @@ pub use self::{
     purpose::{AfterRestore, Asset, EffectId, OrderId, Purpose, Subject},
     rate::{Rate, Wei},
     service::{Actual, Asked, Service, Target, Why},
+    skew::ClockSkew,
     turn::Turn,
 };

@@ -8,6 +8,7 @@ use privatix_contracts::CodeMismatch;
 use privatix_contracts::token::TokenRefusal;
 use privatix_db::DbError;
 use privatix_jobs::{JobError, JobsError};
+use privatix_market::{ClockSkew, Refused};
 use privatix_offering::{NotPermitted, OfferingError};
 use privatix_store::StoreError;
 
@@ -170,6 +171,12 @@ pub enum NodeError {
     /// What happens on the chain is not seen, so nothing new may rely on it.
     #[error("the view of the chain is stale: {0}")]
     StaleView(String),
+    /// This machine's clock and the chain's time contradict each other, so no money is locked.
+    #[error(
+        "{0}: no money is locked while they are more than chain.max_clock_skew apart; set this machine's clock, or, if the \
+         endpoint is behind its chain, use another one, and try again"
+    )]
+    Clock(ClockSkew),
     /// The contract holds something of a channel that no event explains, so nothing new may rely on that channel.
     #[error("events of channel {channel} are missing: {what}")]
     Unreconciled {
@@ -200,6 +207,7 @@ impl From<NotApplied> for NodeError {
             NotApplied::Damaged { .. } => {
                 StoreError::Corrupt { what: "state of a channel", reason: error.to_string() }.into()
             }
+            NotApplied::Refused(Refused::Clock(skew)) => Self::Clock(skew),
             NotApplied::Refused(_) | NotApplied::Moved(_) | NotApplied::Endless(_) => {
                 Self::Refused(error.to_string())
             }
@@ -229,6 +237,7 @@ impl NodeError {
             | Self::NotRunning
             | Self::AdapterStarting
             | Self::StaleView(_)
+            | Self::Clock(_)
             | Self::Unreconciled { .. }
             | Self::TaskEnded { .. } => true,
             Self::Adapter(AdapterError::Refused { refusal, .. }) => refusal.is_temporary(),
@@ -252,7 +261,7 @@ impl NodeError {
     /// given up because of it. `None` for all other errors.
     pub fn postponed(&self) -> Option<SystemTime> {
         let pause = match self {
-            Self::StaleView(_) | Self::Unreconciled { .. } => Duration::from_secs(5),
+            Self::StaleView(_) | Self::Clock(_) | Self::Unreconciled { .. } => Duration::from_secs(5),
             Self::AdapterStarting => Duration::from_secs(1),
             Self::DamagedVoucher { .. } => Duration::from_secs(15),
             Self::WalletBusy => Duration::from_secs(2),

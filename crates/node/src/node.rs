@@ -14,7 +14,7 @@ use privatix_chain::{Endpoint, Endpoints, Freshness, Intent, MonitorStatus, Tran
 use privatix_channel::{Amount, ChainTime, ChannelId, Domain, Fee, OfferingHash, Period};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Job, PushOptions, Pushed, Retention, Wake};
-use privatix_market::Rate;
+use privatix_market::{ClockSkew, Rate};
 use privatix_offering::{SignedOffering, Templates};
 use privatix_store::contract_facts::ContractFacts;
 use privatix_store::identity::{self, Identity};
@@ -434,6 +434,20 @@ impl Node {
     pub(crate) fn view_by(&self, monitor: &MonitorStatus) -> View {
         let max_age = longest_view_age(self.settings.max_view_age, self.challenge_period);
         monitor.view(SystemTime::now(), Instant::now(), max_age)
+    }
+
+    /// This machine's clock and the chain's time, where they contradict each other by more than
+    /// [`max_clock_skew`](ChainSettings::max_clock_skew): no money is locked meanwhile. `None` also while the view is stale, which shows
+    /// no time.
+    pub fn clock_skew(&self) -> Option<ClockSkew> {
+        self.skew_by(&self.chain_view()?)
+    }
+
+    /// The same, by how much of the chain is seen.
+    pub(crate) fn skew_by(&self, view: &View) -> Option<ClockSkew> {
+        let now = view.chain_now.filter(|_| !view.freshness.is_stale())?;
+        let has_pace = view.head.is_some_and(|head| head.pace.is_some());
+        ClockSkew::between(SystemTime::now(), now.into(), has_pace, self.settings.max_clock_skew)
     }
 
     /// Refuses what would rely on a view of the chain that is stale.

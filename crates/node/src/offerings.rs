@@ -166,6 +166,7 @@ impl From<OfferingNotApplied> for NodeError {
             OfferingNotApplied::Damaged { .. } => {
                 StoreError::Corrupt { what: "state of an offering", reason: error.to_string() }.into()
             }
+            OfferingNotApplied::Refused { refused: OfferingRefused::Clock(skew), .. } => Self::Clock(skew),
             error => Self::Refused(error.to_string()),
         }
     }
@@ -381,7 +382,7 @@ impl OfferingDecider {
         let chain = self.outlook.chain();
         let mut env = OfferingEnv::new(self.outlook.uptime(), self.runner.source(), &self.policy);
         env.now = chain.now;
-        env.fresh = chain.fresh && facts.fresh;
+        (env.fresh, env.skew) = (chain.fresh && facts.fresh, chain.skew);
         env.reachable = self.outlook.is_reachable();
         (env.balance, env.stake) = (facts.balance, facts.stake);
         env.signature_counts = facts.signature_counts;

@@ -90,7 +90,9 @@ impl Outlook for NodeOutlook {
         let mut seen = self.seen.lock();
         chain.fresh = match &monitor {
             Some(status) => {
-                let is_stale = self.node.view_by(status).freshness.is_stale();
+                let view = self.node.view_by(status);
+                let is_stale = view.freshness.is_stale();
+                chain.skew = self.node.skew_by(&view);
                 seen.now = status.processed_time.map(ChainTime::from).or(seen.now);
                 seen.sight.look((!is_stale).then(|| Mark::of(status)))
             }

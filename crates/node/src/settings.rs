@@ -7,7 +7,7 @@ use alloy::primitives::{Address, U256};
 use privatix_chain::usual_confirmations;
 use privatix_chain::{FeePolicy, Finality, StartFrom, View};
 use privatix_channel::{Amount, Fee};
-use privatix_market::Rate;
+use privatix_market::{ClockSkew, Rate};
 use serde::{Deserialize, Serialize};
 
 /// About two days of Ethereum: as many blocks as the reference system calls fresh (section "Chain monitor").
@@ -33,6 +33,9 @@ pub struct ChainSettings {
     /// The age from which on our view of the chain is stale, if the chain's own pace does not ask for more; at most a third of
     /// the contract's challenge period. With 0, only endpoints that contradict each other make it stale.
     pub max_view_age: Duration,
+    /// How far this machine's clock and the chain's time may be apart while money is locked: nothing is opened, topped up or published
+    /// beyond it. With 0, they are not compared.
+    pub max_clock_skew: Duration,
     /// Where a new database starts.
     pub start: StartFrom,
     /// How many blocks a new client searches for offerings, from the newest on; not below its start.
@@ -47,6 +50,9 @@ pub struct ChainSettings {
 }
 
 impl ChainSettings {
+    /// How far this machine's clock and the chain's time may be apart, unless set otherwise.
+    pub const MAX_CLOCK_SKEW: Duration = ClockSkew::MOST;
+
     /// The usual settings: confirmations and finality as is usual on the chain, a look every 4 s, the last 11,520 blocks (about two days) at the first start.
     pub fn new(contract: Address) -> Self {
         Self {
@@ -57,6 +63,7 @@ impl ChainSettings {
             finality: None,
             poll_interval: Duration::from_secs(4),
             max_view_age: View::MAX_AGE,
+            max_clock_skew: Self::MAX_CLOCK_SKEW,
             start: StartFrom::Recent(RECENT_BLOCKS),
             recent_blocks: RECENT_BLOCKS,
             fees: FeePolicy::default(),

@@ -324,11 +324,14 @@ async fn all_channels_are_looked_at_when_the_surroundings_change_those_that_are_
     side.run();
     assert_eq!(BTreeSet::from_iter(side.next_ones(206).await), all, "more than a page");
 
-    let changes: [fn(&mut Known); 4] = [
-        |known| known.chain.fresh = false,
-        |known| known.gas.affords_new = false,
-        |known| known.backed_up_at = Some(SystemTime::UNIX_EPOCH),
-        |known| known.instance = 2,
+    let skew = |chain| ClockSkew { wall: SystemTime::UNIX_EPOCH, chain: ChainTime::new(chain) };
+    let changes: [&dyn Fn(&mut Known); 6] = [
+        &|known| known.chain.skew = Some(skew(10_000)),
+        &|known| known.chain.skew = None,
+        &|known| known.chain.fresh = false,
+        &|known| known.gas.affords_new = false,
+        &|known| known.backed_up_at = Some(SystemTime::UNIX_EPOCH),
+        &|known| known.instance = 2,
     ];
     for change in changes {
         side.sky.set(change);
@@ -337,6 +340,11 @@ async fn all_channels_are_looked_at_when_the_surroundings_change_those_that_are_
         assert_eq!(BTreeSet::from_iter(looked), all);
         assert_eq!(side.meanwhile(0).await, []);
     }
+    // A clock that goes on is no cause, as long as it is wrong.
+    side.sky.set(|known| known.chain.skew = Some(skew(20_000)));
+    assert_eq!(side.next_ones(207).await.len(), 207);
+    side.sky.set(|known| known.chain.skew = Some(skew(20_001)));
+    assert_eq!(side.meanwhile(0).await, []);
     // What changes for one is for that one.
     side.sky.set(|known| {
         known.unexplained.insert(id(7));

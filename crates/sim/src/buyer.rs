@@ -1,11 +1,12 @@
 //! A client that decides by `market`, on a node of its own: what is on its disk, what it has in memory, and its user.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use alloy::primitives::{Address, B256};
 use privatix_channel::{Amount, ChainTime, ChannelEvent, ChannelId, LogPosition};
 use privatix_market::{
-    Actual, ClientPurpose, ClientState, Opening, OrderId, Outcome, RecoveryId, Refused, Uptime,
+    Actual, ClientPurpose, ClientState, ClockSkew, Opening, OrderId, Outcome, RecoveryId, Refused, Uptime,
 };
 use privatix_market::{Client, ClientPolicy, Env};
 
@@ -55,6 +56,7 @@ pub(crate) struct Buyer {
     pub(crate) is_fresh: bool,
     pub(crate) is_explained: bool,
     pub(crate) is_reachable: bool,
+    pub(crate) clock_agrees: bool,
     pub(crate) seen_at: u64,
     pub(crate) instance: u64,
     pub(crate) wake: Option<Uptime>,
@@ -73,6 +75,8 @@ pub(crate) struct Buyer {
     /// By how much its meter is too low.
     pub(crate) drift: u64,
 
+    /// By how many seconds its machine's wall clock is ahead.
+    pub(crate) wall: i64,
     pub(crate) until: Until,
     /// How many sides of commits the process survives before it dies.
     pub(crate) crash: Option<u64>,
@@ -219,6 +223,7 @@ impl Buyer {
             is_fresh: false,
             is_explained: true,
             is_reachable: true,
+            clock_agrees: true,
             seen_at: 0,
             instance: 0,
             wake: None,
@@ -230,6 +235,7 @@ impl Buyer {
             reported: (0, false),
             reported_at: 0,
             drift: 0,
+            wall: 0,
             until: Until::default(),
             crash: None,
             is_early,
@@ -261,6 +267,14 @@ impl Buyer {
         if let Some((_, amount)) = released.filter(|_| outcome != Outcome::Done) {
             self.reserved = self.reserved.saturating_sub(amount);
         }
+    }
+
+    /// What its node finds of its wall clock while it sees the chain, whose time goes as the world's.
+    pub(crate) fn skew(&self, now: u64) -> Option<ClockSkew> {
+        const BEGIN: u64 = 1_700_000_000;
+        let chain = BEGIN + now / 1_000;
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(chain.saturating_add_signed(self.wall));
+        ClockSkew::between(wall, ChainTime::new(chain), true, ClockSkew::MOST).filter(|_| self.is_fresh)
     }
 
     /// The recovery, while there is one.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use privatix_billing::{Billing, Measure, covered, due, price};
 use privatix_channel::{Amount, ChannelEvent, Closure, Phase, Usage};
 use privatix_market::{
-    AccessStatus, Client, ClientEnd, ClientPurpose, ClientState, Effect, Ended, Env, Flight, Input, OrderId,
-    Owner, Party as _, Stage,
+    AccessStatus, Client, ClientEnd, ClientPurpose, ClientState, ClockSkew, Effect, Ended, Env, Flight,
+    Input, OrderId, Owner, Party as _, Stage,
 };
 
 use crate::buyer::Buyer;
@@ -149,6 +149,15 @@ impl Sim<'_> {
         if let Some(other) = state.own.flights.iter().find(waits) {
             let what = format!("the client provides the money of {seq} beside that of {}", other.seq);
             self.violate(Some(channel), Rule::Invariant(3), &what);
+        }
+    }
+
+    /// No money is locked while the clock contradicts the chain.
+    pub(crate) fn check_clock(&mut self, channel: usize, buyer: &Buyer) {
+        if buyer.is_fresh && buyer.wall.unsigned_abs() > ClockSkew::MOST.as_secs() {
+            let what =
+                format!("the client locks money, and its clock is {} s ahead of the chain", buyer.wall);
+            self.violate(Some(channel), Rule::Invariant(8), &what);
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use privatix_channel::Period;
+use privatix_agent::OfferingOrder;
+use privatix_channel::{Amount, Period};
+use privatix_market::ClockSkew;
+use privatix_node::{Node, NodeError};
 use privatix_offering::{AccessKey, AccessRequest, SignedOffering, Templates};
 use privatix_somc::{Client, ClientError, ClientLimits, DirectTransport, Refusal};
 use privatix_store::channels;
@@ -75,4 +78,68 @@ async fn fault_58_an_agent_whose_clock_is_wrong_gives_access_by_the_chains_time(
     assert!(!ask(2 * HOUR).await, "a time that nobody has seen");
     assert!(!ask(HOUR / 2).await);
     agent.stop().await;
+}
+
+/// Waits until a node finds that its clock agrees with the chain, or that it does not.
+async fn agrees(node: &Node, agrees: bool) {
+    wait_for(format!("agreement of the clocks: {agrees}"), LIMIT, async || match node.clock_skew() {
+        skew if skew.is_none() == agrees && node.chain_now().is_some() => Ok(()),
+        skew => Err(format!("{skew:?}")),
+    })
+    .await
+    .unwrap();
+}
+
+fn contradiction(refused: &NodeError) -> ClockSkew {
+    let NodeError::Clock(skew) = refused else { panic!("{refused:?}") };
+    let said = refused.to_string();
+    assert!(said.contains(&skew.to_string()) && said.contains("chain.max_clock_skew"), "{said}");
+    *skew
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_money_is_locked_while_the_clock_contradicts_the_chain() {
+    let mut market = Market::behind(HOUR).await;
+    let url = market.anvil.url().to_owned();
+    let (agent, client) = (market.agent_over(&url).await, market.client_at(&url).await);
+    let offering = market.offer(&agent.handle, &client.handle, by_the_kib()).await;
+    agent.stop().await;
+    client.stop().await;
+
+    market.max_clock_skew = ClockSkew::MOST;
+    let (agent, client) = (market.agent_over(&url).await, market.client_at(&url).await);
+    let nodes = [agent.handle.node().clone(), client.handle.node().clone()];
+    for node in &nodes {
+        agrees(node, false).await;
+    }
+    let refused = client.handle.accept(None, offering, None).await.unwrap_err();
+    let ClockSkew { wall, chain } = contradiction(&refused);
+    let apart =
+        Period::new(3_600).seconds().abs_diff(privatix_channel::ChainTime::from(wall).since(chain).seconds());
+    assert!(apart < 600, "{refused}");
+    assert!(client.handle.node().channels(10).await.unwrap().is_empty());
+    let mut other = by_the_kib();
+    other.additional["protocols"] = serde_json::json!(["http"]);
+    let draft = agent.handle.create_offering(other).await.unwrap().hash();
+    market.contracts.deposit(&market.anvil, crate::market::AGENT, Amount::new(100_000_000)).await.unwrap();
+    contradiction(&agent.handle.change_offering(draft, OfferingOrder::Publish).await.unwrap_err());
+
+    // The chain's time agrees with the clock.
+    market.anvil.warp(Period::new(3_600)).await.unwrap();
+    for node in &nodes {
+        agrees(node, true).await;
+    }
+    agent.handle.change_offering(draft, OfferingOrder::Publish).await.unwrap();
+    available(&client.handle, draft).await;
+    let (channel, _) = market.buy(&agent.handle, &client.handle, offering, None).await;
+
+    // And is ahead of it.
+    market.anvil.warp(Period::new(3_600)).await.unwrap();
+    agrees(client.handle.node(), false).await;
+    let amount = Amount::new(1_000);
+    let ClockSkew { wall, chain } = contradiction(&client.handle.top_up(channel, amount).await.unwrap_err());
+    assert!(chain > wall.into());
+    service(client.handle.node(), channel, "active").await;
+    agent.stop().await;
+    client.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use alloy::signers::local::PrivateKeySigner;
 use privatix_adapter::Adapter;
@@ -19,7 +19,7 @@ use privatix_node::{
 use privatix_offering::Templates;
 use privatix_plugin_proxy::{ProxyClient, ProxyServer};
 use privatix_somc::{DirectListener, DirectTransport, SomcAddress, Transport};
-use privatix_testkit::{Anvil, Contracts, TempDir, TestToken, free_port, temp_dir, wait_for};
+use privatix_testkit::{Anvil, AnvilBuilder, Contracts, TempDir, TestToken, free_port, temp_dir, wait_for};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,9 @@ pub struct Market {
     pub batches: Option<BatchPolicy>,
     /// What a token is worth to those that start from now on, if they know it.
     pub ether_per_token: Option<EtherPerToken>,
+    /// How far apart clock and chain may be for those that start from now on. They are not compared unless a test is about that: the
+    /// others move the chain's time.
+    pub max_clock_skew: Duration,
 }
 
 /// Settings of a client that dials the agents of this machine.
@@ -80,19 +83,30 @@ impl<H> Running<H> {
 
 impl Market {
     pub async fn new() -> Self {
-        Self::with(async |anvil| anvil.deploy().await.unwrap()).await
+        Self::with(Anvil::builder(), async |anvil| anvil.deploy().await.unwrap()).await
     }
 
     /// A market over another token.
     pub async fn over(token: TestToken) -> Self {
-        Self::with(async |anvil| anvil.deploy_over(token).await.unwrap()).await
+        Self::with(Anvil::builder(), async |anvil| anvil.deploy_over(token).await.unwrap()).await
     }
 
-    async fn with(deploy: impl AsyncFnOnce(&Anvil) -> Contracts) -> Self {
+    /// A market on a chain whose time is this much behind this machine's clock, and which makes blocks at a pace of its own, as far as its
+    /// newest ones show. Views of it are old, so the roles are those of [`agent_over`](Self::agent_over) and
+    /// [`client_at`](Self::client_at).
+    pub async fn behind(by: Duration) -> Self {
+        let begin = (SystemTime::now() - by).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let chain = Anvil::builder().arg("--timestamp").arg(begin.to_string());
+        let market = Self::with(chain, async |anvil| anvil.deploy().await.unwrap()).await;
+        market.anvil.mine(40).await.unwrap();
+        market
+    }
+
+    async fn with(chain: AnvilBuilder, deploy: impl AsyncFnOnce(&Anvil) -> Contracts) -> Self {
         // Shown for a test that fails; TEST_LOG=debug shows more.
         let filter = EnvFilter::try_from_env("TEST_LOG").unwrap_or_else(|_| "info".into());
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-        let anvil = Anvil::start().await.unwrap();
+        let anvil = chain.start().await.unwrap();
         let contracts = deploy(&anvil).await;
         let (somc_port, proxy_port) = (free_port().unwrap(), free_port().unwrap());
         let peer_addresses = PeerAddresses::default();
@@ -110,6 +124,7 @@ impl Market {
             policy,
             batches,
             ether_per_token,
+            max_clock_skew: Duration::ZERO,
         }
     }
 
@@ -147,6 +162,7 @@ impl Market {
         chain.poll_interval = Duration::from_millis(50);
         chain.start = StartFrom::Block(0);
         chain.ether_per_token = self.ether_per_token;
+        chain.max_clock_skew = self.max_clock_skew;
         // The last run's tasks let go of it a moment after its end.
         let path = self.database(name);
         let open = async || Database::open(&path, &privatix_node::migrations()).await;

@@ -92,7 +92,9 @@ pub(crate) fn waits_for(own: &Own, owner: Owner) -> String {
             format!("the time of {what} on the chain's clock, {}", clock(at))
         }
         Owner::User { .. } => own.problem.map_or_else(|| "an order".to_owned(), summary),
-        Owner::Chain { .. } => "a fresh view of the chain".to_owned(),
+        Owner::Chain { .. } => {
+            "a fresh view of the chain, whose time this machine's clock agrees with".to_owned()
+        }
         _ => "an order".to_owned(),
     }
 }

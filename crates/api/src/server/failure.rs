@@ -17,9 +17,10 @@ impl From<NodeError> for Failure {
             NodeError::Store(error) => of_store(error),
             NodeError::Jobs(error) => of_jobs(error),
             NodeError::Chain(error) => of_chain(error),
-            NodeError::Contract { .. } | NodeError::StaleView(_) | NodeError::Unreconciled { .. } => {
-                ErrorCode::ChainUnavailable
-            }
+            NodeError::Contract { .. }
+            | NodeError::StaleView(_)
+            | NodeError::Clock(_)
+            | NodeError::Unreconciled { .. } => ErrorCode::ChainUnavailable,
             NodeError::Peer { .. } | NodeError::Offline { .. } => ErrorCode::PeerUnavailable,
             NodeError::Insufficient { .. } => ErrorCode::InsufficientFunds,
             NodeError::Db(error) => of_db(error),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use privatix_adapter as adapter;
 use privatix_chain::{Freshness, MonitorState, MonitorStatus, Standing, TransactorState, TxWaiting, Why};
 use privatix_channel::{ChainTime, ChannelId};
-use privatix_market::Concern;
+use privatix_market::{ClockSkew, Concern};
 use privatix_node::{Node, Part};
 
 use super::Looks;
@@ -176,7 +176,9 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
             _ => warnings.push(reason_of(Part::ChainHead, complaint)),
         }
     }
-    if let Some(what) = node.chain_now().and_then(|chain| clock_behind(SystemTime::now(), chain)) {
+    let skew = node.clock_skew();
+    let behind = || node.chain_now().and_then(|chain| clock_behind(SystemTime::now(), chain));
+    if let Some(what) = skew.as_ref().map(clock_contradicts).or_else(behind) {
         warnings.push(reason_of(Part::Clock, what));
     }
     if let Ok(transactor) = node.transactor() {
@@ -205,6 +207,14 @@ fn in_the_way(node: &Node) -> (Vec<Reason>, Vec<Reason>) {
         node.notices().all().into_iter().map(|(part, message)| Reason { part: part.to_owned(), message }),
     );
     (reasons, warnings)
+}
+
+/// That no money is locked because of the clocks.
+fn clock_contradicts(skew: &ClockSkew) -> String {
+    format!(
+        "{skew}: nothing is opened, topped up or published while they are more than chain.max_clock_skew apart; set the clock, or, if the \
+         endpoint is behind its chain, use another one"
+    )
 }
 
 /// That this machine's clock is behind the chain's time, which is no block from the future. One that is ahead looks like an endpoint that is
@@ -279,7 +289,10 @@ pub(crate) fn chain_status(node: &Node) -> ChainStatus {
 mod tests {
     use std::collections::BTreeSet;
 
+    use privatix_node::NodeError;
+
     use super::*;
+    use crate::{ErrorCode, Failure};
 
     /// A section is named as what it explains; the two chapters have nothing else.
     #[test]
@@ -312,6 +325,25 @@ mod tests {
             assert!(said.is_none_or(|said| said.contains("301 s behind") && said.contains("set the clock")));
         }
         assert_eq!(clock_behind(chain + Duration::from_hours(100), chain), None);
+    }
+
+    #[test]
+    fn a_clock_that_contradicts_the_chain_is_named_with_both_times() {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
+        let skew = ClockSkew::between(wall, ChainTime::new(7_200), true, ClockSkew::MOST).unwrap();
+        let said = clock_contradicts(&skew);
+        for named in [
+            "1970-01-01T01:00:00Z",
+            "1970-01-01T02:00:00Z",
+            "chain.max_clock_skew",
+            "set the clock",
+            "endpoint",
+        ] {
+            assert!(said.contains(named), "{named}: {said}");
+        }
+        let refused = Failure::from(NodeError::Clock(skew));
+        assert_eq!(refused.code, ErrorCode::ChainUnavailable, "{}", refused.message);
+        assert!(refused.message.contains(&skew.to_string()), "{}", refused.message);
     }
 
     #[test]

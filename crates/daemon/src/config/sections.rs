@@ -52,6 +52,10 @@ pub struct ChainSection {
     /// With 0, only endpoints that contradict each other make it stale.
     #[serde(default = "max_view_age", alias = "max_head_age", with = "humantime_serde")]
     pub max_view_age: Duration,
+    /// How far this machine's clock and the chain's time may be apart: beyond it a client opens and tops up nothing, and an agent
+    /// publishes nothing. With 0, they are not compared.
+    #[serde(default = "max_clock_skew", with = "humantime_serde")]
+    pub max_clock_skew: Duration,
     /// The first block that a new database looks at.
     #[serde(default)]
     pub start_block: Option<u64>,
@@ -90,6 +94,10 @@ const fn poll_interval() -> Duration {
 
 const fn max_view_age() -> Duration {
     View::MAX_AGE
+}
+
+const fn max_clock_skew() -> Duration {
+    ChainSettings::MAX_CLOCK_SKEW
 }
 
 const fn recent_blocks() -> u64 {
@@ -176,6 +184,7 @@ impl ChainSection {
         settings.finality = self.finality.map(Into::into);
         settings.poll_interval = self.poll_interval;
         settings.max_view_age = self.max_view_age;
+        settings.max_clock_skew = self.max_clock_skew;
         settings.start = self.start_block.map_or(StartFrom::Recent(self.recent_blocks), StartFrom::Block);
         settings.recent_blocks = self.recent_blocks;
         settings.fees = FeePolicy::default();

@@ -54,13 +54,13 @@ fn assess(state: &ClientState, env: &Env<'_, Client>, may_top_up: bool) -> Optio
 }
 
 /// Whether the policy may order a top-up now: not right after one that failed, nor on a stale view of the chain or without one of the
-/// account's balance, as it would fail by that.
+/// account's balance, as it would fail by that, nor while the clocks contradict each other.
 fn may_top_up(state: &ClientState, env: &Env<'_, Client>) -> bool {
-    env.chain.fresh && !env.budget.is_unread && state.own.auto.is_over(env.uptime)
+    env.chain.may_lock() && !env.budget.is_unread && state.own.auto.is_over(env.uptime)
 }
 
 /// How much an automatic top-up adds now, if the policy asks for one. Nothing right after one that failed, nor while the view of
-/// the chain is stale.
+/// the chain is stale, or the clocks contradict each other.
 pub(super) fn top_up(state: &ClientState, env: &Env<'_, Client>) -> Option<Amount> {
     let may_top_up = may_top_up(state, env);
     match assess(state, env, may_top_up)?.action? {

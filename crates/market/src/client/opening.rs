@@ -41,7 +41,7 @@ impl ClientState {
     /// Accepts an offering: the state of a new channel, and the effect that provides the money for its opening.
     ///
     /// # Errors
-    /// [`Refused`], by the first rule that it breaks: the view of the chain, the allowed agents, the fee, the deposit, the budget.
+    /// [`Refused`], by the first rule that it breaks: the view of the chain, the clocks, the allowed agents, the fee, the deposit, the budget.
     pub fn accept(
         id: ChannelId,
         descriptor: ChannelDescriptor,
@@ -52,6 +52,9 @@ impl ClientState {
         let (needed, left) = (*deposit, env.budget.left());
         if !env.chain.fresh || !env.chain.explained {
             return Err(Refused::StaleView);
+        }
+        if let Some(skew) = env.chain.skew {
+            return Err(Refused::Clock(skew));
         }
         let agent = descriptor.agent;
         if env.policy.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&agent)) {

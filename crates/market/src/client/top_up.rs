@@ -34,6 +34,9 @@ pub(super) fn order(
     if !env.chain.fresh {
         return Err(Refused::StaleView);
     }
+    if let Some(skew) = env.chain.skew {
+        return Err(Refused::Clock(skew));
+    }
     if waiting >= env.policy.top_ups {
         return Err(Refused::Full { waiting });
     }
@@ -186,13 +189,14 @@ fn next(state: &ClientState) -> Option<TopUp> {
 
 fn may_be_funded(state: &ClientState, env: &Env<'_, Client>) -> bool {
     let is_open = state.chain.phase() == Phase::Open;
-    is_open && env.chain.fresh && !state.own.flights.iter().any(is_on_its_way)
+    is_open && env.chain.may_lock() && !state.own.flights.iter().any(is_on_its_way)
 }
 
 /// What moves the top-ups on.
 pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
     let mut owners = Vec::new();
-    if next(state).is_some() && !env.chain.fresh {
+    let waits = next(state).is_some() || (is_wanted(state) && billing::wants_top_up(state, env));
+    if waits && !env.chain.may_lock() {
         owners.push(Owner::Chain { reminder: env.reminder(env.policy.reminder) });
     }
     let auto = state.own.auto;

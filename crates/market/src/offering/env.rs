@@ -5,8 +5,8 @@ use std::time::Duration;
 use privatix_channel::{Amount, ChainTime, Period};
 
 use super::Source;
-use crate::Uptime;
 use crate::blocked::Retries;
+use crate::{ClockSkew, Uptime};
 
 /// The surroundings of a decision, as of now.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct OfferingEnv<'a> {
     pub now: Option<ChainTime>,
     /// Whether what is known of the chain is recent enough to rely on it: it was caught up with.
     pub fresh: bool,
+    /// This machine's clock and the chain's time, where they contradict each other; `None`: they agree, or the view is stale, which shows no time.
+    pub skew: Option<ClockSkew>,
     /// Whether this node's own network works.
     pub reachable: bool,
     /// Whether another agent may be asked now: few requests are under way, so that strangers who do not answer keep nobody else
@@ -47,6 +49,7 @@ impl<'a> OfferingEnv<'a> {
             uptime,
             now: None,
             fresh: true,
+            skew: None,
             reachable: true,
             may_ask: true,
             balance: Amount::ZERO,

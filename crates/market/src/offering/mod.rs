@@ -21,7 +21,7 @@ use alloy::primitives::Address;
 use privatix_channel::{ChainTime, OfferingHash, OfferingUnderWay};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bid, BlockRef, Fate, Owner, Purpose, RecoveryId, Stage, Uptime, Wake};
+use crate::{Bid, BlockRef, ClockSkew, Fate, Owner, Purpose, RecoveryId, Stage, Uptime, Wake};
 
 /// How far an offering is: each agent's hash goes through this once, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -310,6 +310,11 @@ pub enum OfferingRefused {
     /// A pop-up of what is not on the market.
     #[error("the offering is not on the market: publish it first")]
     NotOnMarket,
+    /// A publication, which locks a stake, while this machine's clock and the chain's time contradict each other.
+    #[error(
+        "{0}: set this machine's clock, or use another endpoint if this one is behind its chain, and try again"
+    )]
+    Clock(ClockSkew),
     /// It is another agent's.
     #[error("the offering belongs to agent {agent}")]
     NotOurs {

@@ -110,7 +110,7 @@ pub enum Problem {
 enum Want {
     /// Nothing: it is as ordered.
     Nothing,
-    /// Nothing before the chain is seen.
+    /// Nothing before the chain is seen, and the clocks agree.
     Chain,
     /// Nothing before this time.
     At(ChainTime),
@@ -143,8 +143,13 @@ fn want(own: &Own, shown: &Shown, env: &OfferingEnv<'_>) -> Want {
             }
         }
     };
-    // On a view that is not fresh it may be done already.
-    if matches!(wanted, Want::Now(_)) && !env.fresh { Want::Chain } else { wanted }
+    match wanted {
+        // On a view that is not fresh it may be done already.
+        Want::Now(_) if !env.fresh => Want::Chain,
+        // It locks the stake. What was submitted goes on.
+        Want::Now(OfferingPurpose::Publish) if env.skew.is_some() => Want::Chain,
+        wanted => wanted,
+    }
 }
 
 /// A transaction from this time on.
@@ -190,7 +195,7 @@ pub(super) fn apply(
         OfferingInput::Tx { seq, purpose, fate } => {
             transaction(own, shown, *seq, *purpose, *fate, env);
         }
-        OfferingInput::Order(order) => self::order(own, shown, *order)?,
+        OfferingInput::Order(order) => self::order(own, shown, *order, env)?,
     }
     if own.restored && env.fresh {
         // What was ordered since the backup is not known: an offering that was taken off the market must not come back.
@@ -205,7 +210,14 @@ pub(super) fn apply(
     Ok(())
 }
 
-fn order(own: &mut Own, shown: &Shown, order: OfferingOrder) -> Result<(), OfferingRefused> {
+fn order(
+    own: &mut Own,
+    shown: &Shown,
+    order: OfferingOrder,
+    env: &OfferingEnv<'_>,
+) -> Result<(), OfferingRefused> {
+    let locks = order == OfferingOrder::Publish && shown.presence == Presence::Draft;
+    let skew = env.skew.filter(|_| locks);
     match order {
         // This is kept whatever the offering is.
         OfferingOrder::PopUpEvery(every) => {
@@ -213,7 +225,10 @@ fn order(own: &mut Own, shown: &Shown, order: OfferingOrder) -> Result<(), Offer
             return Ok(());
         }
         _ if shown.presence == Presence::Removed => return Err(OfferingRefused::Removed),
-        OfferingOrder::Publish => own.wanted = Wanted::OnMarket,
+        OfferingOrder::Publish => match skew {
+            Some(skew) => return Err(OfferingRefused::Clock(skew)),
+            None => own.wanted = Wanted::OnMarket,
+        },
         OfferingOrder::PopUp if shown.presence != Presence::OnMarket || own.wanted == Wanted::Removed => {
             return Err(OfferingRefused::NotOnMarket);
         }

@@ -262,6 +262,7 @@ impl World {
             }
             13 => {
                 self.run.fresh = value.is_multiple_of(2);
+                self.run.skewed = value.is_multiple_of(3);
                 self.give(&Input::Look);
             }
             14 => {
@@ -330,6 +331,7 @@ impl World {
     /// No more faults: the adapter answers, transactions are mined, time goes by. The number of steps until the state is final.
     fn quiet(&mut self) -> usize {
         (self.run.fresh, self.run.reachable, self.run.damaged, self.signs) = (true, true, false, true);
+        self.run.skewed = false;
         self.give(&Input::Used { used: Usage::ZERO, running: false });
         (self.run.kept_open, self.run.left) = (None, None);
         self.give(&Input::Order(ClientOrder::Close));

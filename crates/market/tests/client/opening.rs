@@ -5,7 +5,7 @@ use privatix_market::{
     ClientEnd, ClientNotice, ClientOrder, Fate, Input, Outcome, Refused, Target, Trouble, Why,
 };
 
-use crate::support::{HOUR, Run, a, block, descriptor, open, opening, show};
+use crate::support::{HOUR, Run, SKEW, a, block, descriptor, open, opening, show};
 
 /// State, why an offering is refused.
 #[test]
@@ -17,9 +17,20 @@ fn an_offering_is_accepted_within_the_users_limits() {
     };
     let agent = descriptor().agent;
     let fee = Fee::new(5).unwrap();
-    let rows = [
+    let rows = vec![
         ("nothing in the way", with(|_| {}), None),
         ("stale view", with(|run| run.fresh = false), Some(Refused::StaleView)),
+        ("clocks that contradict each other", with(|run| run.skewed = true), Some(Refused::Clock(SKEW))),
+        (
+            "the same on a stale view, which shows no time",
+            with(|run| (run.fresh, run.skewed) = (false, true)),
+            Some(Refused::StaleView),
+        ),
+        (
+            "the same, with nothing to spend",
+            with(|run| (run.skewed, run.left) = (true, Some(0))),
+            Some(Refused::Clock(SKEW)),
+        ),
         (
             "above the budget",
             with(|run| run.left = Some(99)),

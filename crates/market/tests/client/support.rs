@@ -1,6 +1,7 @@
 //! A channel at a client, and its decisions in words.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use privatix_billing::TermsDraft;
 use privatix_channel::{Amount, ChainTime, LogPosition, OnChain, Period, Usage};
@@ -13,6 +14,9 @@ pub(crate) fn topped_up(deposit: u128, block: u64) -> OnChain {
     OnChain { last_cancellation: Some(LogPosition::new(block, 0)), ..open(deposit, 0) }
 }
 
+/// Two clocks that contradict each other.
+pub(crate) const SKEW: ClockSkew = ClockSkew { wall: SystemTime::UNIX_EPOCH, chain: ChainTime::new(10_000) };
+
 /// A channel, and the surroundings of its decisions.
 #[derive(Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "bits of the surroundings, independent of each other")]
@@ -24,6 +28,8 @@ pub(crate) struct Run {
     /// The chain's time, in seconds.
     pub(crate) now: Option<u64>,
     pub(crate) fresh: bool,
+    /// Whether this machine's clock contradicts the chain's time.
+    pub(crate) skewed: bool,
     /// Whether the channel's events explain what its contract holds.
     pub(crate) explained: bool,
     /// Until which second of uptime the channel must not be closed.
@@ -50,6 +56,7 @@ impl Run {
             uptime: 1_000,
             now: None,
             fresh: true,
+            skewed: false,
             explained: true,
             kept_open: None,
             recovery: 1,
@@ -121,6 +128,7 @@ impl Run {
         env.chain.now = self.now.map(ChainTime::new);
         (env.chain.fresh, env.chain.explained) = (self.fresh, self.explained);
         env.chain.challenge = Period::new(1_000);
+        env.chain.skew = self.skewed.then_some(SKEW);
         env.kept_open = self.kept_open.filter(|until| *until > self.uptime).map(|s| Uptime::new(s * 1_000));
         env.recovery = env.kept_open.map(|_| RecoveryId::new(self.recovery));
         (env.reachable, env.damaged_voucher) = (self.reachable, self.damaged.then_some(Amount::ZERO));

@@ -3,7 +3,7 @@
 use privatix_billing::{Percent, TopUpAmount, TopUpPolicy};
 use privatix_market::{ClientEnd, ClientNotice, ClientOrder, Fate, Input, Refused, Trouble, Turn};
 
-use crate::support::{HOUR, Run, a, block, closed, closing, open, show, topped_up};
+use crate::support::{HOUR, Run, SKEW, a, block, closed, closing, open, show, topped_up};
 
 /// A channel with a deposit of 100 that is to grow by 50 once 80 are used.
 fn automatic() -> Run {
@@ -118,7 +118,9 @@ fn a_top_up_that_cannot_help_is_refused_by_name() {
     });
     let poor = with(|run| run.left = Some(9));
     let stale = with(|run| run.fresh = false);
-    let rows = [
+    let skewed = with(|run| run.skewed = true);
+    let stale_too = with(|run| (run.fresh, run.skewed) = (false, true));
+    let rows = vec![
         (over(&closing), closing),
         (over(&closed), closed),
         (over(&ended_closed), ended_closed),
@@ -127,6 +129,8 @@ fn a_top_up_that_cannot_help_is_refused_by_name() {
         (Refused::Full { waiting: 8 }, full),
         (Refused::Budget { needed: a(10), left: a(9) }, poor),
         (Refused::StaleView, stale),
+        (Refused::Clock(SKEW), skewed),
+        (Refused::StaleView, stale_too),
     ];
     for (refused, mut run) in rows {
         let order = ClientOrder::TopUp { order: run.next_order(), amount: a(10) };
@@ -173,6 +177,36 @@ fn no_automatic_top_up_exceeds_the_budget_and_none_is_ordered_on_a_stale_view() 
     assert_eq!(run.after(HOUR), "");
     run.fresh = true;
     assert_eq!(run.give(&Input::Look), "fund 1 top_up 50");
+}
+
+#[test]
+fn automatic_top_ups_wait_while_the_clock_contradicts_the_chain_and_go_on_once_it_agrees() {
+    let mut run = automatic();
+    run.skewed = true;
+    assert_eq!(run.used(80), "");
+    assert_eq!(run.after(5 * 60), "");
+    assert_eq!((run.state.own.top_ups.len(), run.state.own.auto.tries), (0, 0), "nothing has failed");
+    assert!(run.owners().contains("chain"), "{}", run.owners());
+    run.skewed = false;
+    assert_eq!(run.give(&Input::Look), "fund 1 top_up 50");
+}
+
+#[test]
+fn an_order_that_waits_for_another_goes_on_only_while_the_clock_agrees() {
+    let mut run = Run::open(100);
+    assert_eq!(run.top_up(10), "fund 1 top_up 10");
+    assert_eq!(run.top_up(20), "");
+    run.skewed = true;
+    // What was ordered goes on, and nothing new is.
+    assert_eq!(run.tx(1, Fate::Funded), "submit 1 top_up 10");
+    run.tx(1, Fate::Mined(block(7)));
+    run.sees();
+    assert_eq!(run.chain(topped_up(110, 7)), "");
+    assert_eq!(run.tx(1, Fate::Final), "order 1 done");
+    assert_eq!(run.after(HOUR), "");
+    assert!(run.owners().contains("chain"), "{}", run.owners());
+    run.skewed = false;
+    assert_eq!(run.give(&Input::Look), "fund 2 top_up 20");
 }
 
 #[test]

@@ -154,6 +154,7 @@ impl World {
             }
             10 => {
                 self.run.fresh = value.is_multiple_of(2);
+                self.run.skewed = value.is_multiple_of(3);
                 self.give(&OfferingInput::Look);
             }
             11 => {
@@ -208,7 +209,7 @@ impl World {
                 }
                 // What only others can do is done.
                 Owner::Chain { .. } => {
-                    world.run.fresh = true;
+                    (world.run.fresh, world.run.skewed) = (true, false);
                     world.give(&OfferingInput::Look);
                 }
                 Owner::User { reminder } => {
@@ -231,6 +232,7 @@ impl World {
     /// No more faults. An own offering becomes what was ordered last.
     fn quiet(&mut self, order: OfferingOrder, presence: Presence) {
         (self.run.fresh, self.run.balance, self.run.signature) = (true, 1_000, true);
+        self.run.skewed = false;
         self.give(&OfferingInput::Order(OfferingOrder::PopUpEvery(None)));
         self.deliver();
         self.give(&OfferingInput::Order(order));

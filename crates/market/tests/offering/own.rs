@@ -7,7 +7,7 @@ use privatix_market::offering::{
 };
 use privatix_market::{Fate, RecoveryId};
 
-use crate::support::{DAY, Run, block, market, removed, source};
+use crate::support::{DAY, Run, SKEW, block, market, removed, source};
 
 const PUBLISH: OfferingInput = OfferingInput::Order(OfferingOrder::Publish);
 const POP_UP: OfferingInput = OfferingInput::Order(OfferingOrder::PopUp);
@@ -148,6 +148,14 @@ fn what_is_wanted_follows_from_what_is_ordered_and_what_the_chain_shows() {
         ("a draft that is given up", draft(off), "", None, "nobody"),
         ("to be published", draft(on), "submit 1 Publish", None, "transaction 1"),
         ("to be published, stale view", but(draft(on), |run| run.fresh = false), "", None, "chain"),
+        ("to be published, wrong clock", but(draft(on), |run| run.skewed = true), "", None, "chain"),
+        (
+            "to be removed, wrong clock",
+            but(shown(9_900, off), |run| run.skewed = true),
+            "submit 1 Remove",
+            None,
+            "transaction 1",
+        ),
         (
             "to be published, too little stake",
             but(draft(on), |run| run.balance = 99),
@@ -236,6 +244,28 @@ fn what_is_wanted_follows_from_what_is_ordered_and_what_the_chain_shows() {
         );
         assert_eq!(run.owners(), owners, "{name}");
     }
+}
+
+/// Only a publication locks money.
+#[test]
+fn a_publication_is_refused_while_the_clock_contradicts_the_chain() {
+    let mut run = Run::draft();
+    run.skewed = true;
+    assert_eq!(run.try_give(&PUBLISH), Err(OfferingRefused::Clock(SKEW)));
+    assert_eq!(run.mine().wanted, Wanted::AsShown);
+    // Ordered while nothing was known of the chain's time, it waits for both.
+    (run.fresh, run.skewed) = (false, false);
+    assert_eq!(run.give(&PUBLISH), "");
+    (run.fresh, run.skewed) = (true, true);
+    assert_eq!(run.look(), "");
+    run.skewed = false;
+    assert_eq!(run.look(), "submit 1 Publish");
+    run.skewed = true;
+    assert_eq!(run.look(), "", "what was submitted goes on");
+    let mut published = Run::own(market(9_900), Wanted::OnMarket);
+    published.skewed = true;
+    assert_eq!(published.give(&PUBLISH), "", "its stake is locked");
+    assert_eq!(published.give(&REMOVE), "submit 1 Remove");
 }
 
 #[test]

@@ -1,15 +1,20 @@
 //! An offering, and its decisions in words.
 
+use std::time::SystemTime;
+
 use alloy::primitives::{Address, B256};
 use privatix_channel::{Amount, ChainTime, Period};
 use privatix_market::offering::{
     Announcement, Answer, OfferingEffect, OfferingEnv, OfferingInput, OfferingNotice, OfferingPolicy,
     OfferingRefused, OfferingState, Own, Ownership, Presence, Shown, Source, Wanted, decide, owners,
 };
-use privatix_market::{BlockRef, Fate, Owner, Stage, Uptime};
+use privatix_market::{BlockRef, ClockSkew, Fate, Owner, Stage, Uptime};
 
 pub(crate) const HOUR: u64 = 3_600;
 pub(crate) const DAY: u64 = 24 * HOUR;
+
+/// Two clocks that contradict each other.
+pub(crate) const SKEW: ClockSkew = ClockSkew { wall: SystemTime::UNIX_EPOCH, chain: ChainTime::new(10_000) };
 
 pub(crate) fn source(address: &str) -> Source {
     Source { kind: 1, address: address.to_owned() }
@@ -40,6 +45,8 @@ pub(crate) struct Run {
     /// The chain's time in seconds.
     pub(crate) now: u64,
     pub(crate) fresh: bool,
+    /// Whether this machine's clock contradicts the chain's time.
+    pub(crate) skewed: bool,
     pub(crate) reachable: bool,
     pub(crate) may_ask: bool,
     pub(crate) balance: u128,
@@ -57,6 +64,7 @@ impl Run {
             uptime: 1_000,
             now: 10_000,
             fresh: true,
+            skewed: false,
             reachable: true,
             may_ask: true,
             balance: 100,
@@ -102,6 +110,7 @@ impl Run {
         env.now = Some(ChainTime::new(self.now));
         (env.fresh, env.reachable, env.signature_counts) = (self.fresh, self.reachable, self.signature);
         env.may_ask = self.may_ask;
+        env.skew = self.skewed.then_some(SKEW);
         (env.balance, env.stake) = (Amount::new(self.balance), Amount::new(100));
         (env.pop_up_period, env.remove_period) = (Period::new(500), Period::new(100));
         env

@@ -19,8 +19,10 @@ const TOGETHER: usize = 16;
 
 /// What changes for all channels at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 struct Around {
     fresh: bool,
+    clock_agrees: bool,
     affords_new: bool,
     recovering: bool,
     /// The adapter's life; `None` while it starts.
@@ -223,8 +225,10 @@ impl<P: Party> Decider<P> {
     }
 
     fn around(&self) -> Around {
+        let chain = self.outlook.chain();
         Around {
-            fresh: self.outlook.chain().fresh,
+            fresh: chain.fresh,
+            clock_agrees: chain.skew.is_none(),
             affords_new: self.outlook.gas().affords_new,
             recovering: self.outlook.kept_open(None).is_some(),
             adapter: (!self.outlook.adapter_starts()).then(|| self.outlook.instance()),

@@ -22,7 +22,7 @@ impl OfferingDecider {
         let mut around = None;
         let mut next = Wake::default();
         loop {
-            let now_around = Some((self.outlook.chain().fresh, self.runner.version()));
+            let now_around = Some(self.around());
             let looked =
                 if now_around == around { self.look_at_due(next).await } else { self.look_at_all().await };
             match looked {
@@ -42,11 +42,17 @@ impl OfferingDecider {
                     }
                     () = tokio::time::sleep(COMPARE_EVERY) => {}
                 }
-                if self.is_due(next) || around != Some((self.outlook.chain().fresh, self.runner.version())) {
+                if self.is_due(next) || around != Some(self.around()) {
                     break;
                 }
             }
         }
+    }
+
+    /// What changes for all offerings at once.
+    fn around(&self) -> (bool, bool, u64) {
+        let chain = self.outlook.chain();
+        (chain.fresh, chain.skew.is_none(), self.runner.version())
     }
 
     fn is_due(&self, at: Wake) -> bool {

@@ -97,7 +97,7 @@ impl Sim<'_> {
         let mut env = Env::new(buyer.uptime(self.now), policy);
         let seen = self.chain.blocks.get(buyer.blocks.len() - 1);
         env.chain.now = seen.map(|block| ChainTime::new(block.time));
-        env.chain.fresh = buyer.is_fresh;
+        (env.chain.fresh, env.chain.skew) = (buyer.is_fresh, buyer.skew(self.now));
         env.chain.explained = buyer.is_explained;
         env.chain.challenge = self.scenario.world.challenge();
         env.instance = buyer.instance;
@@ -229,6 +229,7 @@ impl Sim<'_> {
                     }
                     Effect::Own(ClientEffect::Fund { seq, purpose }) => {
                         self.check_fund(channel, seq, turn.state());
+                        self.check_clock(channel, buyer);
                         buyer.funding.push((seq, purpose));
                         let pause = self.delays.between(10, 20_000);
                         self.after(pause, Event::Buyer { channel, what: BuyerEvent::Funded { seq } });
@@ -411,8 +412,10 @@ impl Sim<'_> {
         let is_reachable = self.now >= buyer.until.offline;
         let seen = (is_fresh, is_explained, is_reachable, buyer.adapter);
         let known = (buyer.is_fresh, buyer.is_explained, buyer.is_reachable, buyer.instance);
-        let has_changed = seen != known;
         (buyer.is_fresh, buyer.is_explained, buyer.is_reachable, buyer.instance) = seen;
+        let clock_agrees = buyer.skew(self.now).is_none();
+        let has_changed = seen != known || clock_agrees != buyer.clock_agrees;
+        buyer.clock_agrees = clock_agrees;
         let time = self.chain.blocks.get(buyer.blocks.len() - 1).map(|block| ChainTime::new(block.time));
         let is_time = buyer.chain_wake.is_some_and(|at| time.is_some_and(|now| now >= at));
         if has_changed || is_time {

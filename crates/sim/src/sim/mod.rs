@@ -452,6 +452,7 @@ impl<'a> Sim<'a> {
             self.order(channel, AgentOrder::Resume);
             self.with_buyer(channel, |sim, buyer| {
                 (buyer.until, buyer.crash, buyer.drift) = (Until::default(), None, 0);
+                buyer.wall = 0; // its user has set it
                 sim.start_buyer(channel, buyer);
             });
         }

@@ -192,6 +192,7 @@ impl Sim<'_> {
                 }
                 Fault::Sleep(seconds) => sim.buyer_sleeps(channel, buyer, seconds * 1_000),
                 Fault::ClockJump(seconds) => {
+                    buyer.wall += seconds;
                     if let Some((_, until, _)) = &mut buyer.recovers {
                         *until = sooner(*until, seconds);
                     }
