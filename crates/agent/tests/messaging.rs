@@ -4,13 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use privatix_agent::{Agent, AgentHandle, Messaging, NodeError, NodeParts, OfferingDraft, OfferingOrder};
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::StartFrom;
 use privatix_channel::{Amount, OfferingHash, OfferingStatus, Period, Terms};
+use privatix_offering::ExpectedKey;
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{
-    Client, ClientError, ClientLimits, DirectListener, DirectTransport, Listener, ServerLimits, SomcAddress,
+    BindingError, Client, ClientError, ClientLimits, DirectListener, DirectTransport, Expected, KeyBinding,
+    Listener, Recognition, ServerLimits, SessionKey, SomcAddress, VersionRange,
 };
 use privatix_store::offerings::Offering;
 use privatix_testkit::{Anvil, Contracts, TempDir, temp_dir, wait_for};
@@ -190,5 +193,57 @@ async fn an_offering_is_announced_again_by_its_schedule_and_where_the_agent_move
     home.anvil.warp(Terms::TEST.pop_up).await.unwrap();
     let moved = agent.offering("the new address", |found| found.announcement.source == now.source()).await;
     assert!(moved.announced_at > again.announced_at, "{moved:?}");
+    agent.stop().await;
+}
+
+/// Takes every key, and keeps what was shown.
+#[derive(Default)]
+struct Shown(parking_lot::Mutex<Vec<(SessionKey, KeyBinding)>>);
+
+#[async_trait]
+impl Recognition for Shown {
+    async fn versions(&self) -> VersionRange {
+        VersionRange::exactly(2)
+    }
+
+    async fn check(&self, key: &SessionKey, binding: &KeyBinding) -> Result<Duration, BindingError> {
+        self.0.lock().push((*key, *binding));
+        Ok(KeyBinding::VALIDITY)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_signs_a_key_for_many_sessions_and_another_one_half_a_day_later() {
+    let home = Home::new().await;
+    let (address, at) = listener().await;
+    let agent = home.agent(Messaging::new(address.clone(), at), ServerLimits::default()).await;
+    let node = agent.handle.node();
+    let shown = Arc::new(Shown::default());
+    let expected = Expected { agent: node.account(), recognition: shown.clone() };
+    let transport = DirectTransport::anywhere();
+    let begin = async || Client::connect_to(&expected, &transport, &address, ClientLimits::default()).await;
+    drop((begin().await.unwrap(), begin().await.unwrap()));
+    let before = node.time();
+    home.anvil.warp(Period::new(13 * 3_600)).await.unwrap();
+    let later = Duration::from_hours(12);
+    wait_for("the chain's time", LIMIT, async || match node.time().duration_since(before) {
+        Ok(passed) if passed > later => Ok(()),
+        passed => Err(format!("{passed:?}")),
+    })
+    .await
+    .unwrap();
+    drop(begin().await.unwrap());
+    let [(first, word), (second, again), (third, renewed)] = shown.0.lock()[..] else {
+        panic!("three sessions")
+    };
+    assert_eq!((first, word), (second, again), "strangers make the account sign nothing");
+    assert_ne!(third, first, "no key is signed twice");
+    assert!(renewed.issued_at >= word.issued_at + 12 * 3_600);
+    for (key, word) in [(first, word), (third, renewed)] {
+        let now = if key == first { before } else { node.time() };
+        let expected =
+            ExpectedKey { agent: node.account(), operator: None, domain: *node.domain(), now, newest: None };
+        assert_eq!(word.verify(&key, &expected), Ok(()));
+    }
     agent.stop().await;
 }

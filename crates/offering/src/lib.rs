@@ -11,7 +11,7 @@
 //!   seals the message to that key and signs it ([`SealedAccess`]).
 //!
 //! For the messaging channel itself an agent signs the key of its sessions ([`KeyBinding`]) and receipts ([`SignedReceipt`]), and
-//! a client proves within a session that a channel is its own ([`ChannelProof`]).
+//! a client proves within a session that a channel is its own ([`ChannelProof`]). No method carries receipts and proofs yet.
 //!
 //! Where the two meet is a [`SomcAddress`]; which of an agent's [`Addresses`] a client uses is its [`ContactPolicy`].
 //!

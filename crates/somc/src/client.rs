@@ -61,6 +61,9 @@ struct Inner {
 
 impl Client {
     /// Dials `address` and talks in clear (version 1): whoever is on the way can read and forge all of it.
+    ///
+    /// # Errors
+    /// Why there is no connection.
     pub async fn connect(
         transport: &(impl Transport + ?Sized),
         address: &SomcAddress,
@@ -73,7 +76,7 @@ impl Client {
     }
 
     /// Dials `address` and talks with the expected agent only, in a session in which it has proved its key; in clear where
-    /// what is [known](Recognition::versions) of it permits version 1 and whoever answers speaks no other.
+    /// what is [known](crate::Recognition::versions) of it permits version 1 and whoever answers speaks no other.
     pub async fn connect_to(
         expected: &Expected,
         transport: &(impl Transport + ?Sized),
@@ -87,18 +90,18 @@ impl Client {
             let may_be_in_clear = may_be(message::VERSIONS);
             if may_be(session::VERSIONS) {
                 let stream = transport.connect(address).await?;
-                // Large, and soon over.
+                // Boxed, so that its large state goes with its end.
                 match Box::pin(greeting::in_session(stream, expected, versions, frame_timeout)).await {
                     Err(ClientError::Unauthenticated { refusal })
                         if may_be_in_clear && speaks_in_clear_only(&refusal) => {}
                     greeting => return greeting,
                 }
             } else if !may_be_in_clear {
-                return Err(ClientError::Version { ours: session::VERSIONS, theirs: versions });
+                return Err(ClientError::NonePermitted { permitted: versions, spoken: VersionRange::SPOKEN });
             }
             let greeting = greeting::in_clear(transport.connect(address).await?, frame_timeout).await?;
             // Meanwhile it may have proved a key on another connection.
-            if !may_be_in_clear(expected).await {
+            if !is_clear_permitted(expected).await {
                 return Err(ClientError::handshake("it talks in clear, and has proved a key before"));
             }
             Ok(greeting)
@@ -252,11 +255,12 @@ fn late(address: &SomcAddress, after: Duration) -> ClientError {
 }
 
 /// Whether what is known of an agent permits to talk to it in clear.
-pub(crate) async fn may_be_in_clear(expected: &Expected) -> bool {
+pub(crate) async fn is_clear_permitted(expected: &Expected) -> bool {
     message::VERSIONS.highest_common(expected.recognition.versions().await).is_some()
 }
 
-/// What a server that knows no sessions answers to the beginning of one: to it that is a frame of a gigabyte.
+/// What a server that knows no sessions answers to the beginning of one. To those from before version 2 that is a frame of a gigabyte,
+/// or, in another implementation, no hello; ours name the versions that they speak.
 const fn speaks_in_clear_only(refusal: &Refusal) -> bool {
     matches!(
         refusal,

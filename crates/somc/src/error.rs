@@ -48,6 +48,14 @@ pub enum ClientError {
     /// Whoever answers at the agent's address did not prove to be the agent.
     #[error("the agent is not reached: {0}")]
     Binding(#[source] BindingError),
+    /// No version that may be spoken with the agent is one of this crate's. Nobody was asked.
+    #[error("versions {permitted} are permitted with this agent, and this program speaks {spoken}")]
+    NonePermitted {
+        /// What may be spoken with it.
+        permitted: VersionRange,
+        /// What this crate speaks.
+        spoken: VersionRange,
+    },
     /// The server refused the request.
     #[error("the agent refused: {0}")]
     Refused(#[source] Refusal),
@@ -105,6 +113,7 @@ impl ClientError {
             | Self::ConnectTimeout { .. }
             | Self::NoneReached(_)
             | Self::Version { .. }
+            | Self::NonePermitted { .. }
             | Self::Unauthenticated { .. }
             | Self::Handshake { .. }
             | Self::Binding(_)
@@ -127,7 +136,11 @@ impl ClientError {
             | Self::Timeout { .. } => true,
             Self::NoneReached(failures) => failures.iter().any(Self::is_transient),
             Self::Refused(refusal) | Self::Bye(refusal) => refusal.is_transient(),
-            Self::Version { .. } | Self::Protocol { .. } | Self::TooLarge { .. } | Self::Closed => false,
+            Self::Version { .. }
+            | Self::NonePermitted { .. }
+            | Self::Protocol { .. }
+            | Self::TooLarge { .. }
+            | Self::Closed => false,
         }
     }
 

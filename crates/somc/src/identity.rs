@@ -23,7 +23,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The secret of this process, and the agent's word about its public half, with which a session ends.
+    /// A secret, and the agent's binding of its public half, with which a session ends.
     pub const fn new(secret: SessionSecret, binding: KeyBinding) -> Self {
         Self { secret, binding }
     }
@@ -41,7 +41,7 @@ impl Identity {
 
 /// The agents for which a server speaks. It is asked at each session that begins, so that words are renewed when they are needed.
 pub trait Identities: Send + Sync {
-    /// What stands for this agent now, if the server speaks for it.
+    /// The present key and binding of this agent; `None` if the server does not speak for it. Called for each handshake.
     fn identity(&self, agent: &Address) -> Option<Arc<Identity>>;
 
     /// The time by which the words about keys expire.

@@ -8,6 +8,8 @@
 //! - [`Server`] answers with a [`Service`] within [`ServerLimits`]; everything that strangers send is bounded.
 //! - [`Client`] is one connection; many requests are under way on it at once. [`Peer`] dials when needed, dials again
 //!   after a loss and repeats what may be repeated.
+//! - [`Identities`] let a server prove for which agents it speaks, and a [`Recognition`] is how a client knows them
+//!   ([`Server::with_identities`], [`Peer::expecting`]). Without them all is said in clear, as in the example below.
 //! - Errors: a [`Refusal`] is the same typed value on both sides of the wire; [`ClientError`] adds what can go wrong
 //!   on the way.
 //! - Networks: anything that implements [`Transport`] and [`Listener`] carries the protocol. [`DirectTransport`] and

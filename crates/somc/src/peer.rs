@@ -12,7 +12,7 @@ use privatix_offering::{AccessRequest, Addresses, SealedAccess};
 use tokio::time::Instant;
 
 use crate::{
-    Client, ClientError, ClientLimits, Expected, Paid, SomcAddress, Transport, client::may_be_in_clear,
+    Client, ClientError, ClientLimits, Expected, Paid, SomcAddress, Transport, client::is_clear_permitted,
 };
 
 /// How often and how fast a [`Peer`] repeats what failed for a passing reason.
@@ -315,7 +315,7 @@ impl Peer {
     /// Whether a connection in clear is still permitted: the agent may have proved a key on another one since.
     async fn may_go_on(&self, client: &Client) -> bool {
         match &self.inner.ways.expected {
-            Some(expected) if !client.is_authenticated() => may_be_in_clear(expected).await,
+            Some(expected) if !client.is_authenticated() => is_clear_permitted(expected).await,
             _ => true,
         }
     }

@@ -381,8 +381,8 @@ impl Inner {
         Some((self.wanted(cursor, range, parent, confirmed), second))
     }
 
-    /// Notes when the newest block was made and seen. Nothing depends on it but what is shown, so trouble with it holds up
-    /// nothing.
+    /// Notes when the newest block was made and seen. No money depends on it: it is for what is shown, for the keys of sessions, and
+    /// for a clock that contradicts it. So trouble with it holds up nothing.
     async fn look_at_head(&self, rpc: &Rpc, newest: &mut NewestBlocks, head: u64) {
         if !newest.wants(head, Instant::now()) {
             return;

@@ -188,7 +188,7 @@ pub enum BindingError {
     FromTheFuture {
         /// When it was issued, in seconds since the Unix epoch.
         issued_at: u64,
-        /// What this side's clock shows, in the same way.
+        /// The time that it was checked against ([`ExpectedKey::now`]), in the same way.
         now: u64,
     },
     /// Its time is over.
@@ -198,7 +198,7 @@ pub enum BindingError {
     Expired {
         /// When it expired, in seconds since the Unix epoch.
         expires_at: u64,
-        /// What this side's clock shows, in the same way.
+        /// The time that it was checked against ([`ExpectedKey::now`]), in the same way.
         now: u64,
     },
     /// It could not be checked.
@@ -209,7 +209,7 @@ pub enum BindingError {
     },
     /// It had expired before a later one was issued that was accepted here.
     #[error(
-        "the key of the session expired at {expires_at} s, before the one that was accepted here last was issued ({newest} s); if a clock was wrong then, forget what is remembered of this agent"
+        "the key of the session expired at {expires_at} s, before the one that was accepted here last was issued ({newest} s); if a clock was wrong then, forget what is remembered of this agent, which permits to talk to it in clear, too"
     )]
     Superseded {
         /// When it expired, in seconds since the Unix epoch.

@@ -30,8 +30,8 @@ pub(crate) const MAX_ANSWER_PAYLOAD: usize = 2_048;
 /// The longest message of a server: its two keys, and what it carries.
 pub(crate) const MAX_ANSWER: usize = KEY + KEY + TAG + MAX_ANSWER_PAYLOAD + TAG;
 
-/// The secret half of the key with which an agent's server starts sessions, wiped when dropped. Make one at each start of the
-/// process and never store it: what was said in a session can then be read by nobody later.
+/// The secret half of the key with which an agent's server starts sessions, wiped when dropped. Make one for each
+/// [`KeyBinding`](privatix_offering::KeyBinding) and never store it: whoever steals it then has it for as long as its binding counts.
 #[derive(Clone)]
 pub struct SessionSecret {
     secret: Zeroizing<[u8; KEY]>,
@@ -257,7 +257,12 @@ pub(super) mod tests {
         let ids: std::collections::HashSet<_> = (0..8).map(|_| established().0.id).collect();
         assert_eq!(ids.len(), 8);
         assert_ne!(SessionSecret::generate().public(), SessionSecret::generate().public());
-        assert!(!format!("{:?}", secret()).contains("secret: ["));
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let shown = format!("SessionSecret {{ public: {:?}, .. }}", secret().public());
+        assert_eq!(format!("{:?}", secret()), shown);
     }
 
     /// What the protocol's page shows. It was computed with another implementation of X25519, ChaCha20-Poly1305, SHA-256 and HKDF, by

@@ -16,8 +16,8 @@ use privatix_channel::Amount;
 use privatix_offering::KeyBinding;
 use privatix_somc::{
     BindingError, BoxStream, Client, ClientError, DirectTransport, Expected, Identities, Identity,
-    KnownAgent, Paid, Peer, Refusal, RetryPolicy, ServerLimits, SessionSecret, SomcAddress, Transport,
-    TransportError, VersionRange,
+    KnownAgent, Paid, Peer, Recognition, Refusal, RetryPolicy, ServerLimits, SessionKey, SessionSecret,
+    SomcAddress, Transport, TransportError, VersionRange,
 };
 use serde_json::json;
 use tokio::{
@@ -29,6 +29,9 @@ use crate::common::{
     Memory, Raw, RawAgent, Running, Script, agent, domain, expected, generous, hello, identity, identity_at,
     in_memory, limits, patient, pong, somewhere, soon, voucher, welcome,
 };
+
+/// Guards against hangs only.
+const LONG: Duration = Duration::from_mins(2);
 
 fn versions(min: u16, max: u16) -> VersionRange {
     VersionRange::new(min, max).unwrap()
@@ -142,7 +145,7 @@ async fn version_1_is_spoken_where_it_is_permitted_and_nothing_else_is() {
     let client = connect(&expected(versions(1, 1)), &running.address()).await.unwrap();
     assert_eq!(client.version(), 1);
     let error = connect(&expected(versions(3, 4)), &running.address()).await.unwrap_err();
-    assert!(matches!(error, ClientError::Version { .. }), "{error}");
+    assert!(matches!(error, ClientError::NonePermitted { .. }), "{error}");
 }
 
 /// A server from before version 2 reads the beginning of a session as the length of a frame.
@@ -285,6 +288,37 @@ async fn a_peer_begins_another_session_before_the_key_expires() {
     peer.ping().await.unwrap();
     peer.ping().await.unwrap();
     assert_eq!(server.stats().sessions, 2);
+}
+
+/// What is known of the agent changes while a connection stands.
+struct Learns(Mutex<VersionRange>);
+
+#[async_trait]
+impl Recognition for Learns {
+    async fn versions(&self) -> VersionRange {
+        *self.0.lock()
+    }
+
+    async fn check(&self, _: &SessionKey, _: &KeyBinding) -> Result<Duration, BindingError> {
+        Ok(KeyBinding::VALIDITY)
+    }
+}
+
+#[tokio::test]
+async fn a_connection_in_clear_is_left_once_the_agent_has_proved_a_key_elsewhere() {
+    let socket = "127.0.0.1:0".parse().unwrap();
+    let running = Running::start_with(socket, Script::paid(), generous(), None).await;
+    let recognition = Arc::new(Learns(Mutex::new(versions(1, 2))));
+    let expected = Expected { agent: agent().address(), recognition: recognition.clone() };
+    let retry = RetryPolicy::default();
+    let transport = Arc::new(DirectTransport::anywhere());
+    let peer = Peer::expecting(expected, transport, running.address(), patient(), retry).tried_once(LONG);
+    soon(peer.ping()).await.unwrap();
+    assert!(soon(peer.pay(voucher(1, 5))).await.is_ok());
+    *recognition.0.lock() = versions(2, 2);
+    let error = soon(peer.pay(voucher(1, 6))).await.unwrap_err();
+    assert!(matches!(error, ClientError::Unauthenticated { .. }), "{error}");
+    assert_eq!(running.server.stats().payments, 1);
 }
 
 // ---------------------------------------------------------------- on the way
