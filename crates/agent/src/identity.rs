@@ -63,7 +63,11 @@ impl Identities for OwnIdentity {
 /// Whether half of the time is over, or the word is dated so far ahead that clients refuse it.
 fn is_due(binding: &KeyBinding, now: SystemTime) -> bool {
     let left = binding.expires().duration_since(now).unwrap_or_default();
-    left < KeyBinding::VALIDITY / 2 || left > KeyBinding::VALIDITY + KeyBinding::MAX_SKEW
+    let (least, most) = (
+        KeyBinding::VALIDITY.saturating_sub(KeyBinding::RENEWED_AFTER),
+        KeyBinding::VALIDITY.saturating_add(KeyBinding::MAX_SKEW),
+    );
+    !(least..=most).contains(&left)
 }
 
 #[cfg(test)]

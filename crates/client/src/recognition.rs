@@ -71,7 +71,7 @@ impl Recognition for ByNode {
         }
         verified?;
         // A chain's time that was far ahead must not keep later words out.
-        let latest = seconds(SystemTime::now() + KeyBinding::MAX_SKEW);
+        let latest = seconds(SystemTime::now()).saturating_add(KeyBinding::MAX_SKEW.as_secs());
         let proved = Seen { version: binding.versions.max(), issued_at: binding.issued_at.min(latest) };
         if seen.is_none_or(|seen| seen.version < proved.version || seen.issued_at < proved.issued_at) {
             self.note(proved).await.map_err(|error| unchecked(&error))?;

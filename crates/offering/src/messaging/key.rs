@@ -77,6 +77,8 @@ pub struct ExpectedKey {
 impl KeyBinding {
     /// For how long a key counts.
     pub const VALIDITY: Duration = Duration::from_hours(24);
+    /// When another key is signed: each counts for as long again as it was used for new sessions.
+    pub const RENEWED_AFTER: Duration = Duration::from_hours(12);
     /// How far ahead of the client's time a binding may be issued: clocks differ.
     pub const MAX_SKEW: Duration = Duration::from_mins(15);
 
