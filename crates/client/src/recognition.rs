@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
@@ -70,18 +70,13 @@ impl Recognition for ByNode {
             verified = binding.verify(key, &expected);
         }
         verified?;
-        // A chain's time that was far ahead must not keep later words out.
-        let latest = seconds(SystemTime::now()).saturating_add(KeyBinding::MAX_SKEW.as_secs());
-        let proved = Seen { version: binding.versions.max(), issued_at: binding.issued_at.min(latest) };
+        let issued_at = binding.remembered(SystemTime::now());
+        let proved = Seen { version: binding.versions.max(), issued_at };
         if seen.is_none_or(|seen| seen.version < proved.version || seen.issued_at < proved.issued_at) {
             self.note(proved).await.map_err(|error| unchecked(&error))?;
         }
         Ok(binding.expires().duration_since(now).unwrap_or_default().min(longest))
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn unchecked(error: &NodeError) -> BindingError {

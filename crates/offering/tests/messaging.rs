@@ -208,6 +208,15 @@ fn an_old_key_does_not_come_back_with_an_old_time() {
 }
 
 #[test]
+fn a_key_from_a_wrong_future_keeps_no_later_one_out() {
+    let (now, skew) = (1_790_000_000, KeyBinding::MAX_SKEW.as_secs());
+    let remembered = |issued_at| signed(issued_at, issued_at + 86_400).remembered(support::now());
+    assert_eq!(remembered(now), now);
+    assert_eq!(remembered(now + skew), now + skew);
+    assert_eq!(remembered(now + 1_000_000_000), now + skew);
+}
+
+#[test]
 fn a_key_shows_the_hour_of_its_start_only() {
     let domain = domain();
     let at = |now| {

@@ -152,7 +152,7 @@ impl Recognition for KnownAgent {
         let mut newest = self.newest.lock();
         let Self { agent, operator, domain, .. } = *self;
         binding.verify(key, &ExpectedKey { agent, operator, domain, now, newest: *newest })?;
-        *newest = (*newest).max(Some(binding.issued_at));
+        *newest = (*newest).max(Some(binding.remembered(now)));
         Ok(binding.expires().duration_since(now).unwrap_or_default())
     }
 }

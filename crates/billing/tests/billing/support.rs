@@ -125,7 +125,7 @@ pub(crate) fn any_policy() -> impl Strategy<Value = ClientPolicy> {
     })
 }
 
-/// How far the agent's total may be above the client's: the rule, told a second time in plain numbers.
+/// How far the agent's total may be above the client's: the rule once more, in plain numbers.
 pub(crate) fn tolerance(terms: &Terms, drift: Drift, ours: u64) -> u128 {
     let draft = terms.as_draft();
     let size = u128::from(draft.unit.size);

@@ -77,7 +77,7 @@ pub struct ExpectedKey {
 impl KeyBinding {
     /// For how long a key counts.
     pub const VALIDITY: Duration = Duration::from_hours(24);
-    /// When another key is signed: each counts for as long again as it was used for new sessions.
+    /// How long after its issue an agent signs another key, so that a new session has half a day at least.
     pub const RENEWED_AFTER: Duration = Duration::from_hours(12);
     /// How far ahead of the client's time a binding may be issued: clocks differ.
     pub const MAX_SKEW: Duration = Duration::from_mins(15);
@@ -133,9 +133,15 @@ impl KeyBinding {
         }
     }
 
+    /// The [`issued_at`](Self::issued_at) to remember of a binding that was verified, as [`ExpectedKey::newest`]: no later than this
+    /// machine's clock and [`MAX_SKEW`](Self::MAX_SKEW), so that a chain's time that was far ahead keeps no later binding out.
+    pub fn remembered(&self, clock: SystemTime) -> u64 {
+        self.issued_at.min(seconds(clock).saturating_add(Self::MAX_SKEW.as_secs()))
+    }
+
     /// When sessions with this key end.
     pub fn expires(&self) -> SystemTime {
-        // A time that cannot be represented was refused as too long or is far in the future.
+        // A time that cannot be represented is of no binding that was verified: it ends at once.
         UNIX_EPOCH.checked_add(Duration::from_secs(self.expires_at)).unwrap_or(UNIX_EPOCH)
     }
 }
