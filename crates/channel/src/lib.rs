@@ -13,7 +13,8 @@
 //!   [`ChannelEvent`]s, [`OfferingFold`], [`FeeSchedule`], [`AccountState`]. A [`Fold`] is the state of a channel or an offering as it is stored.
 //! - Both sides' views: [`AgentChannel`] and [`ClientChannel`], in which nothing is acknowledged or sent before it is stored;
 //!   the agent's [`Consents`] to close, above which it takes no voucher.
-//! - State machines: [`ChannelStatus`], [`OfferingStatus`] and [`ServiceStatus`].
+//! - State machines: [`ChannelStatus`], [`OfferingStatus`] and [`ServiceStatus`]; what an agent shows its client of them,
+//!   [`AgentView`].
 //! - Disputes: [`answer_close_request`] and [`client_finalize`].
 //!
 //! The feature `model` adds a model of the service contract for tests.
@@ -89,6 +90,7 @@ mod text;
 mod time;
 mod usage;
 mod verify;
+mod view;
 mod voucher;
 
 pub use self::{
@@ -117,5 +119,6 @@ pub use self::{
     time::{ChainTime, Period},
     usage::Usage,
     verify::{VoucherError, VoucherVerifier},
+    view::{AgentView, Reason, ReasonError, ServiceState},
     voucher::{SignedVoucher, Voucher},
 };

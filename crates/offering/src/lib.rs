@@ -111,8 +111,8 @@ pub use country::{Country, UnknownCountry};
 pub use json::{FieldProblem, FieldProblems, JsonError, MAX_DEPTH};
 pub use message::{IpType, OfferingMessage};
 pub use messaging::{
-    BindingError, ChannelProof, ExpectedKey, KeyBinding, LeaveProof, ProofError, Reason, ReasonError,
-    Receipt, ServiceState, SessionId, SessionKey, SignedReceipt,
+    BindingError, ChannelProof, ExpectedKey, KeyBinding, LeaveProof, ProofError, Receipt, SessionId,
+    SessionKey, SignedReceipt,
 };
 pub use on_contract::{NotAcceptable, OfferingLife, OnContract, UnexplainedOffering};
 pub use signature::{MessageSignature, SignatureProblem};

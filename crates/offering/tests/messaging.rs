@@ -7,10 +7,10 @@ mod support;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
-use privatix_channel::{Amount, ChannelId, Domain, Usage};
+use privatix_channel::{Amount, ChannelId, Domain, ServiceState, Usage};
 use privatix_offering::{
     BindingError, ChannelProof, ExpectedKey, KeyBinding, LeaveProof, MessageSignature, ProofError, Receipt,
-    ServiceState, SessionId, SessionKey, SignatureProblem, SignedReceipt, VersionRange,
+    SessionId, SessionKey, SignatureProblem, SignedReceipt, VersionRange,
 };
 use proptest::prelude::*;
 use support::{agent, client, descriptor, domain, key, now};
@@ -300,24 +300,4 @@ proptest! {
         prop_assert_eq!(changed.verify(&domain(), agent().address(), None), Err(wrong_signer(agent().address())));
         prop_assert!(signed.verify(&domain(), agent().address(), None).is_ok());
     }
-
-    #[test]
-    fn any_text_is_a_reason_or_refused(text in "[a-z_A-Z0-9 \\u{80}-\\u{ff}]{0,40}") {
-        let is_word = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        let parsed = text.parse::<privatix_offering::Reason>();
-        prop_assert_eq!(parsed.is_ok(), is_word && (1..=32).contains(&text.len()));
-        let json = serde_json::to_string(&text).unwrap();
-        let read = serde_json::from_str::<privatix_offering::Reason>(&json);
-        prop_assert_eq!(read.is_ok(), parsed.is_ok());
-    }
-}
-
-#[test]
-fn a_state_of_a_service_has_one_number() {
-    let states =
-        [ServiceState::Preparing, ServiceState::Running, ServiceState::Suspended, ServiceState::Ended];
-    for (code, state) in (0..).zip(states) {
-        assert_eq!((state.code(), ServiceState::from_code(code)), (code, Some(state)));
-    }
-    assert_eq!(ServiceState::from_code(4), None);
 }

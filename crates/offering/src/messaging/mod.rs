@@ -10,7 +10,7 @@ use privatix_channel::Domain;
 
 pub use key::{BindingError, ExpectedKey, KeyBinding, SessionKey};
 pub use proof::{ChannelProof, LeaveProof, ProofError, SessionId};
-pub use receipt::{Reason, ReasonError, Receipt, ServiceState, SignedReceipt};
+pub use receipt::{Receipt, SignedReceipt};
 
 /// The EIP-712 domain of these signatures. Its name differs from those of vouchers and of access, so no signature of one
 /// can be taken for another.

@@ -1,11 +1,9 @@
 //! Receipts: an agent's transferable word about where a channel stands.
 
-use std::{fmt, str::FromStr};
-
 use alloy::primitives::{Address, B256};
 use alloy::signers::SignerSync;
 use alloy::sol_types::SolStruct;
-use privatix_channel::{Amount, ChannelId, Domain, Usage};
+use privatix_channel::{Amount, ChannelId, Domain, Reason, ServiceState, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::eip712;
@@ -24,100 +22,6 @@ mod typed {
             bytes32 blockHash;
         }
     }
-}
-
-/// What an agent says its service does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ServiceState {
-    /// It has not begun.
-    Preparing,
-    /// It runs.
-    Running,
-    /// It may go on.
-    Suspended,
-    /// It has ended for good.
-    Ended,
-}
-
-impl ServiceState {
-    /// The number that is signed.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Preparing => 0,
-            Self::Running => 1,
-            Self::Suspended => 2,
-            Self::Ended => 3,
-        }
-    }
-
-    /// What this number stands for.
-    pub const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::Preparing),
-            1 => Some(Self::Running),
-            2 => Some(Self::Suspended),
-            3 => Some(Self::Ended),
-            _ => None,
-        }
-    }
-}
-
-/// Why a service does not run, as a word for programs: 1 to 32 of `a` to `z` and `_`. A client shows words that it does not know
-/// as they are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Reason(String);
-
-impl Reason {
-    /// The longest one, in bytes.
-    pub const MAX_LENGTH: usize = 32;
-
-    /// The word.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Reason {
-    type Err = ReasonError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_word = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        if is_word && (1..=Self::MAX_LENGTH).contains(&text.len()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(ReasonError { text: text.chars().take(Self::MAX_LENGTH).collect() })
-        }
-    }
-}
-
-impl TryFrom<String> for Reason {
-    type Error = ReasonError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Reason> for String {
-    fn from(reason: Reason) -> Self {
-        reason.0
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A text that is no [`Reason`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a reason: 1 to 32 of a to z and _")]
-pub struct ReasonError {
-    /// The refused text, shortened.
-    pub text: String,
 }
 
 /// Where a channel stands by its agent's word. It moves no money: vouchers and the contract do.
