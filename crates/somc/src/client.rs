@@ -181,10 +181,10 @@ impl Client {
         self.inner.attached.lock().contains(&channel)
     }
 
-    /// The next view of a [proved](Self::attach) channel that the agent sent unasked, the newest one of its channel; `None` once the
-    /// connection has ended. One task takes them: of several, each gets some.
-    pub async fn notice(&self) -> Option<Notice> {
-        self.inner.notices.next().await
+    /// What the agent sends unasked of the channels that are [proved](Self::attach) here. It does not keep the connection open. One task
+    /// takes them: of several, each gets some.
+    pub fn notices(&self) -> Notices {
+        Notices(Arc::clone(&self.inner.notices))
     }
 
     /// Whether it takes requests, and does so for a while still: before the key of a session expires, another one is begun.
@@ -312,6 +312,17 @@ impl Client {
         let result = answer.receive().await?;
         message::decode_answer(method, &result)
             .map_err(|reason| ClientError::protocol(format!("its answer to {method} is malformed: {reason}")))
+    }
+}
+
+/// The views that an agent sends unasked on one connection.
+#[derive(Debug)]
+pub struct Notices(Arc<notices::Waiting>);
+
+impl Notices {
+    /// The next view, the newest of its channel; `None` once the connection has ended.
+    pub async fn next(&mut self) -> Option<Notice> {
+        self.0.next().await
     }
 }
 

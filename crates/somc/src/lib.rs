@@ -89,7 +89,7 @@ pub use privatix_offering::{
 };
 
 pub use self::{
-    client::Client,
+    client::{Client, Notices},
     direct::{DirectListener, DirectTransport},
     error::ClientError,
     identity::{Expected, Identities, Identity, KnownAgent, Recognition},

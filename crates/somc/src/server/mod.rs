@@ -11,6 +11,7 @@ mod writer;
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use privatix_channel::ChannelId;
 use tokio::{
     io::AsyncWriteExt as _,
     sync::Semaphore,
@@ -102,6 +103,11 @@ impl Server {
     /// connection takes them, it is sent the newest.
     pub fn notify(&self, notice: Notice) {
         self.shared.watchers.notify(notice);
+    }
+
+    /// Whether anybody is sent the [notices](Self::notify) of this channel.
+    pub fn is_watched(&self, channel: ChannelId) -> bool {
+        self.shared.watchers.has(channel)
     }
 
     /// Serves connections of `listener` until `shutdown`.

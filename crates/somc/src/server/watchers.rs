@@ -21,6 +21,10 @@ impl Watchers {
         }
     }
 
+    pub(super) fn has(&self, channel: ChannelId) -> bool {
+        self.0.lock().contains_key(&channel)
+    }
+
     fn add(&self, channel: ChannelId, waiting: &Arc<Waiting>) {
         let mut channels = self.0.lock();
         let of_channel = channels.entry(channel).or_default();

@@ -189,7 +189,7 @@ async fn nothing_is_proved_in_clear() {
     let session = running.client().await;
     let error = soon(clear.attach(proof(1, &session))).await.unwrap_err();
     assert_eq!(error.refusal(), Some(&Refusal::UnknownMethod { method: "attach".into() }));
-    assert_eq!(soon(clear.notice()).await, None, "none can come");
+    assert_eq!(soon(clear.notices().next()).await, None, "none can come");
 }
 
 #[tokio::test]
@@ -201,13 +201,17 @@ async fn a_changed_view_is_sent_to_those_who_proved_the_channel_and_to_nobody_el
     soon(stranger.attach(proof(2, &stranger))).await.unwrap();
     let view = AgentView { service: ServiceState::Suspended, ..books.view() };
     running.server.notify(notice(1, view));
-    assert_eq!(soon(owner.notice()).await, Some(notice(1, view)));
+    assert_eq!(soon(owner.notices().next()).await, Some(notice(1, view)));
     let own = AgentView { service: ServiceState::Ended, ..books.view() };
     running.server.notify(notice(2, own));
-    assert_eq!(soon(stranger.notice()).await, Some(notice(2, own)), "and the other's was not sent before it");
+    assert_eq!(
+        soon(stranger.notices().next()).await,
+        Some(notice(2, own)),
+        "and the other's was not sent before it"
+    );
     // A connection that has ended takes none, and is forgotten.
     owner.close();
-    assert_eq!(soon(owner.notice()).await, None);
+    assert_eq!(soon(owner.notices().next()).await, None);
 }
 
 #[tokio::test]
@@ -231,7 +235,7 @@ async fn no_change_is_missed_between_the_proof_and_the_answer_to_it() {
     running.server.notify(notice(1, last));
     let mut newest = standing.view;
     while newest.service != ServiceState::Ended {
-        let next = soon(client.notice()).await.unwrap().view;
+        let next = soon(client.notices().next()).await.unwrap().view;
         newest = if next.number > newest.number { next } else { newest };
     }
     assert_eq!(newest, last);
