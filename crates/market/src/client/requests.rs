@@ -21,6 +21,8 @@ pub enum Ask {
     Access,
     /// Any answer; where there is a voucher, by its repetition.
     Ping,
+    /// To prove the channel on the connection, and to learn what the agent knows of it.
+    Attach,
 }
 
 /// A request to the agent.
@@ -58,8 +60,15 @@ pub enum Reach {
 fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
     let own = &state.own;
     let ending = wants::ending(state);
-    let is_over =
-        matches!(ending, Some(ClientEnd::Excluded | ClientEnd::AgentClaimsMore | ClientEnd::NotOpened(_)));
+    let is_over = matches!(
+        ending,
+        Some(
+            ClientEnd::Excluded
+                | ClientEnd::AgentClaimsMore
+                | ClientEnd::KeyUsedElsewhere
+                | ClientEnd::NotOpened(_)
+        )
+    );
     if state.chain.phase() != Phase::Open || is_over {
         return Vec::new();
     }

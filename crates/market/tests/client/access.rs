@@ -2,7 +2,8 @@
 
 use privatix_channel::OnChain;
 use privatix_market::{
-    AccessStatus, ClientEnd, ClientMessage, ClientOrder, ClientOwn, Input, NotNow, Reach, Target, Why,
+    AccessStatus, Carried, ClientEnd, ClientMessage, ClientOrder, ClientOwn, Input, NotNow, Reach, Target,
+    Why,
 };
 
 use crate::support::{HOUR, Run, a, closed, closing, open};
@@ -56,9 +57,9 @@ fn what_the_agents_answer_to_the_request_for_access_means() {
         (M::Unanswered { seq: 1 }, "", "ask 2 Access", AccessStatus::None, None),
         (M::Unanswered { seq: 9 }, "", "", AccessStatus::None, None), // about another request
         (M::Pong, "", "", AccessStatus::None, None),
-        (M::Closing, "", "", AccessStatus::None, Some(ClientEnd::AgentEnded)),
+        (M::Closing { carried: Carried::default() }, "", "", AccessStatus::None, Some(ClientEnd::AgentEnded)),
         (
-            M::Paid { acknowledged: a(0), ended: true },
+            M::Paid { acknowledged: a(0), ended: true, carried: Carried::default() },
             "",
             "",
             AccessStatus::None,
