@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use privatix_adapter::Role as Side;
 use privatix_billing::Terms;
 use privatix_chain::StartFrom;
-use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, ServiceStatus, SignedVoucher};
+use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, ServiceStatus, SignedVoucher, Usage};
 use privatix_client::{
-    Agents, ClientRole, Decisions, DecisionsParts, Fund, Given, Limits, Node, NodeParts, OfferingPolicy,
-    Unheard,
+    Agents, ClientRole, Decisions, DecisionsParts, Fund, Given, Heard, Limits, Node, NodeParts,
+    OfferingPolicy, Unheard,
 };
 use privatix_contracts::call;
 use privatix_market::*;
@@ -56,9 +56,9 @@ impl Agents for Agent {
         Ok(terms())
     }
 
-    async fn pay(&self, _: &ChannelDescriptor, voucher: SignedVoucher) -> Result<Amount, Unheard> {
+    async fn pay(&self, _: &ChannelDescriptor, voucher: SignedVoucher, _: Usage) -> Result<Heard, Unheard> {
         self.paid.lock().unwrap().push(voucher.cumulative());
-        Ok(voucher.cumulative())
+        Ok(Heard::Acknowledged(voucher.cumulative()))
     }
 
     async fn ping(&self, _: &ChannelDescriptor) -> Result<(), Unheard> {

@@ -113,6 +113,11 @@ pub enum ClientMessage {
     InClear,
     /// What the agent shows of the channel has changed: a notice, that nobody asked for.
     View(Shown),
+    /// The connection has ended that was made at this time. The channel was proved on it, and nobody hears of it any more.
+    Disconnected {
+        /// [`Shown::connected`] of what came on it.
+        connected: Uptime,
+    },
     /// No voucher is taken now, for this reason if the agent gave one.
     NotNow(Option<NotNow>),
     /// The agent closes the channel, or does not serve it.

@@ -64,6 +64,9 @@ pub struct ClientOwn {
     /// What the agent showed of the channel last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theirs: Option<Shown>,
+    /// Whether the connection has ended on which it did. It is asked again then, so that a change is seen soon.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
     /// What is being signed: reported in the transaction that stores the state.
     #[serde(skip)]
     pub signing: Option<Amount>,
