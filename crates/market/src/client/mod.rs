@@ -277,7 +277,7 @@ impl Party for Client {
         difference::money(state, &mut next, env, &mut effects);
         requests::difference(&mut next, env, &mut effects);
         adapter::drive(&mut next, env, &mut effects);
-        effects.extend(difference::notices(state, &next, env.policy).into_iter().map(crate::Effect::Notify));
+        effects.extend(difference::notices(state, &next, env).into_iter().map(crate::Effect::Notify));
         Ok(Decision { state: next, effects })
     }
 

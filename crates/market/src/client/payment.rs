@@ -157,10 +157,10 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
             takes(state, carried);
             knows(state, acknowledged, env);
         }
-        ClientMessage::InClear => state.own.apart = false,
+        ClientMessage::InClear => state.own.disconnected = false,
         ClientMessage::View(shown) => shows(state, shown),
         ClientMessage::Disconnected { connected } => {
-            state.own.apart |= state.own.theirs.is_some_and(|known| known.connected <= connected);
+            state.own.disconnected |= state.own.theirs.is_some_and(|known| known.connected <= connected);
         }
         ClientMessage::Pong => answered_ping(state, env),
         ClientMessage::NotNow(_) => {
@@ -206,7 +206,7 @@ fn shows(state: &mut ClientState, shown: Shown) {
         state.own.theirs = Some(shown);
     }
     if known.is_none_or(|known| shown.connected > known.connected) {
-        state.own.apart = false;
+        state.own.disconnected = false;
     }
 }
 

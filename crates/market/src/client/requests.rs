@@ -81,7 +81,7 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
     } else if ending.is_none() && own.access == AccessStatus::None {
         asks.push(Ask::Access);
     }
-    if ending.is_none() && own.apart {
+    if ending.is_none() && own.disconnected {
         asks.push(Ask::Attach);
     }
     let is_away = matches!(own.peer, Reach::Silent | Reach::NotNow) && asks.is_empty();
