@@ -504,6 +504,14 @@ impl AgentHandle {
     pub async fn claimable(&self, channel: ChannelId) -> Result<Amount, NodeError> {
         self.payments.claimable(channel).await
     }
+
+    /// The meter of a channel's client, as it said last, if it speaks version 2: in base units of the measure. It decides nothing.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub async fn client_used(&self, channel: ChannelId) -> Result<Option<Usage>, NodeError> {
+        self.payments.client_used(channel).await
+    }
 }
 
 /// The order that was given before under the same key.

@@ -179,6 +179,7 @@ impl Payments {
         for _ in 0..2 {
             let view = self.view(&slot, &mut held, id).await?;
             if let Some(reply) = self.decide(view, voucher, used).await? {
+                slot.note_client_used(used);
                 slot.bring_up(view);
                 return Ok((reply, look(&view.stored, reply)));
             }
@@ -264,6 +265,20 @@ impl Payments {
                     format!("the signature of the one over {amount} is not one of the channel's signer");
                 Err(NodeError::DamagedVoucher { channel, reason })
             }
+        }
+    }
+
+    /// The client's meter, as it said last: in this run, or as far as it was stored.
+    pub(crate) async fn client_used(&self, channel: ChannelId) -> Result<Option<Usage>, NodeError> {
+        let said = self.views.slot(channel).and_then(|slot| slot.client_used());
+        if said.is_some() {
+            return Ok(said);
+        }
+        let mut conn = self.node.db().read().await?;
+        match self.decider.load(&mut conn, channel).await {
+            // What cannot be read is shown by health.
+            Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => Ok(None),
+            loaded => Ok(loaded?.state.own.reported),
         }
     }
 

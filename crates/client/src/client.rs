@@ -8,7 +8,7 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use privatix_adapter as adapter;
 use privatix_billing::{ClientPolicy, min_deposit};
-use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash, Phase};
+use privatix_channel::{AgentView, Amount, ChannelDescriptor, ChannelId, OfferingHash, Phase};
 use privatix_jobs::JobRecord;
 use privatix_market::offering::OfferingPolicy;
 use privatix_market::{ClientState, Opening};
@@ -438,6 +438,14 @@ impl ClientHandle {
     /// [`NodeError::Store`] for a channel that is not known.
     pub async fn claimed(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
         self.orders.claimed(channel).await
+    }
+
+    /// What the channel's agent showed last of its side, if it speaks version 2: its meter, and what its service does.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for a channel that is not known.
+    pub async fn agent_view(&self, channel: ChannelId) -> Result<Option<AgentView>, NodeError> {
+        self.orders.agent_view(channel).await
     }
 
     /// Believes that the agent of a restored channel [claims](Self::claimed) this amount rightly: the service goes on, and is paid for

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::{io, mem};
 
 use async_trait::async_trait;
-use privatix_channel::ServiceStatus;
+use privatix_channel::{ServiceState, ServiceStatus};
 use privatix_client::ClientSettings;
 use privatix_somc::{BoxStream, DirectTransport, SomcAddress, Transport, TransportError};
 use privatix_store::agents_seen;
@@ -190,6 +190,61 @@ async fn who_is_on_the_way_reads_nothing_forges_nothing_and_costs_time_only() {
         interceptor.does(Deed::Listens);
         channel(node, "what was used to be paid", id, |view| view.acknowledged > before.acknowledged).await;
     }
+    agent.stop().await;
+    client.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_side_sees_what_the_other_shows_also_after_a_cut() {
+    let market = Market::new().await;
+    let files = FileServer::start(FILE).await.unwrap();
+    let agent = market.agent().await;
+    let offering = publish(&market, &agent.handle, by_the_kib()).await;
+    let interceptor = Interceptor::start().await;
+    let through = Arc::new(Through(Arc::clone(&interceptor.shared), interceptor.socket));
+    let client = market.client_over(through, Arc::new(DirectTransport::anywhere()), settings()).await;
+    available(&client.handle, offering).await;
+    let (id, port) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    let shows = async |what: &str, service: ServiceState, reason: Option<&str>| {
+        let seen = async || {
+            let view = client.handle.agent_view(id).await.unwrap();
+            let view = view.filter(|view| {
+                view.service == service && view.reason.map(|it| it.to_string()).as_deref() == reason
+            });
+            view.ok_or("another view")
+        };
+        wait_for(what, LIMIT, seen).await.unwrap()
+    };
+
+    // The meters meet with the payments.
+    let proxy = format!("socks5h://127.0.0.1:{port}");
+    assert_eq!(download(&files.url(), &proxy).await, files.size());
+    let met = async || {
+        let ours = client.handle.agent_view(id).await.unwrap().map(|view| view.used.get());
+        let theirs = agent.handle.client_used(id).await.unwrap().map(|used| used.get());
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) if ours >= FILE && theirs >= FILE => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    };
+    wait_for("the meters to meet", LIMIT, met).await.unwrap();
+
+    // A change is seen though nobody asks, and nothing is used or paid.
+    agent.handle.pause(id).await.unwrap();
+    shows("the pause", ServiceState::Suspended, Some("held")).await;
+
+    // One that came while the connection was cut is seen after it.
+    let met = *interceptor.shared.met.lock().unwrap();
+    interceptor.does(Deed::Cuts);
+    agent.handle.resume(id).await.unwrap();
+    let again =
+        async || if *interceptor.shared.met.lock().unwrap() > met { Ok(()) } else { Err("not dialled") };
+    wait_for("the client to connect again", LIMIT, again).await.unwrap();
+    interceptor.does(Deed::Listens);
+    shows("the end of the pause", ServiceState::Running, None).await;
+
+    agent.handle.terminate(id).await.unwrap();
+    shows("the end", ServiceState::Ended, Some("by_order")).await;
     agent.stop().await;
     client.stop().await;
 }

@@ -445,6 +445,8 @@ async fn details<O: Operator>(operator: &O, channel: ChannelId) -> Result<node::
         endpoint,
         claimable: operator.claimable(channel).await?,
         claimed: operator.claimed(channel).await?,
+        agent_view: operator.agent_view(channel).await?,
+        client_used: operator.client_used(channel).await?,
         closes_at: operator.closes_at(channel).await?,
         sessions: node.sessions(channel).await?.into_iter().map(convert::session).collect(),
         channel: convert::channel(view),
