@@ -18,7 +18,9 @@ use privatix_market::{AgentOrder, AgentPolicy, AgentState, EffectId, Input, Orde
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
 use privatix_node::{Decider, Given, Node, NodeError, NodeParts, OfferingDecider, RecoveryPhase, after};
-use privatix_offering::{AccessRequest, Addresses, ChannelProof, SealedAccess, SignedOffering};
+use privatix_offering::{
+    AccessRequest, Addresses, ChannelProof, SealedAccess, SignedOffering, SignedReceipt,
+};
 use privatix_somc::{
     CallerSession, Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress, Standing,
 };
@@ -587,6 +589,10 @@ impl Service for AgentHandle {
 
     async fn standing(&self, channel: ChannelId) -> Result<Standing, Refusal> {
         self.payments.standing(channel).await
+    }
+
+    async fn receipt(&self, channel: ChannelId) -> Result<SignedReceipt, Refusal> {
+        self.payments.receipt(channel).await
     }
 
     async fn pay_attached(&self, voucher: SignedVoucher, used: Option<Usage>) -> Result<Standing, Refusal> {

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use privatix_channel::{ChannelId, Domain, Phase, Usage, VoucherVerifier};
 use privatix_market::{Agent, AgentState, Book};
 use privatix_node::shell::Applied;
+use privatix_offering::SignedReceipt;
 use privatix_store::states::Stored;
 
 /// The views of channels that have paid in this run, each under a lock of its own.
@@ -56,6 +58,8 @@ pub(crate) struct Slot {
     news: Mutex<News>,
     /// The client's meter, as it said last. A payment alone does not store it.
     client_used: Mutex<Option<Usage>>,
+    /// The last receipt that was signed, and when.
+    pub(crate) receipt: Mutex<Option<(Instant, SignedReceipt)>>,
 }
 
 impl Slot {

@@ -9,7 +9,7 @@ use privatix_billing::Terms;
 use privatix_channel::{ChannelDescriptor, ChannelId, SignedVoucher, Usage};
 use privatix_market::Client;
 use privatix_node::{Decider, Node, NodeError, Notices, Part};
-use privatix_offering::{AccessKey, AccessRequest, SignedOffering};
+use privatix_offering::{AccessKey, AccessRequest, SignedOffering, SignedReceipt};
 use privatix_somc::{ClientError, Peer, Refusal, Transport};
 use privatix_store::channels::StoredAccess;
 use privatix_store::offerings;
@@ -65,6 +65,19 @@ impl NodeAgents {
     pub fn fetch_over(&self, transport: Arc<dyn Transport>) {
         let fetching = Offerings::new(Arc::clone(&self.node), dialler(transport, &self.settings));
         *self.fetching.write() = Arc::new(fetching);
+    }
+
+    /// Asks for the receipt of a channel, and keeps it. `None` where the agent cannot sign one that it proved, as it talks in clear.
+    pub(crate) async fn receipt(
+        &self,
+        channel: &ChannelDescriptor,
+    ) -> Result<Option<SignedReceipt>, Unheard> {
+        let (peer, _) = self.agent(channel).await?;
+        let once = peer.tried_once(RECEIPT_WITHIN);
+        match tokio::time::timeout(RECEIPT_WITHIN, self.sessions.receipt(&once, channel)).await {
+            Ok(receipt) => receipt,
+            Err(_) => Err(Unheard::Silent(format!("it did not answer within {RECEIPT_WITHIN:?}"))),
+        }
     }
 
     /// The connections to agents.
@@ -138,6 +151,9 @@ impl NodeAgents {
         opened.map_err(|error| Unheard::Unusable(error.to_string()))
     }
 }
+
+/// For a receipt for which somebody waits.
+const RECEIPT_WITHIN: Duration = Duration::from_secs(20);
 
 /// The part of a node whose notice shows that a clock is wrong.
 const CLOCK: Part = Part::Clock;

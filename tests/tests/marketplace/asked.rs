@@ -44,7 +44,7 @@ async fn an_agent_gives_access_terms_and_receipts_for_a_channel() {
     };
     let stands = async |voucher| match reached.pay(&of, voucher, Usage::new(7)).await.unwrap() {
         Heard::Stands(stands) => *stands,
-        other => panic!("not in a session: {other:?}"),
+        other @ Heard::Acknowledged(_) => panic!("not in a session: {other:?}"),
     };
     let best = voucher(5_000);
     for what in ["the first time", "again"] {

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::{io, mem};
 
 use async_trait::async_trait;
-use privatix_channel::{ServiceState, ServiceStatus};
+use privatix_channel::{ServiceState, ServiceStatus, Usage};
 use privatix_client::ClientSettings;
+use privatix_offering::SignedReceipt;
 use privatix_somc::{BoxStream, DirectTransport, SomcAddress, Transport, TransportError};
-use privatix_store::agents_seen;
+use privatix_store::{agents_seen, receipts};
 use privatix_testkit::{FileServer, wait_for};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -221,7 +222,7 @@ async fn each_side_sees_what_the_other_shows_also_after_a_cut() {
     assert_eq!(download(&files.url(), &proxy).await, files.size());
     let met = async || {
         let ours = client.handle.agent_view(id).await.unwrap().map(|view| view.used.get());
-        let theirs = agent.handle.client_used(id).await.unwrap().map(|used| used.get());
+        let theirs = agent.handle.client_used(id).await.unwrap().map(Usage::get);
         match (ours, theirs) {
             (Some(ours), Some(theirs)) if ours >= FILE && theirs >= FILE => Ok(()),
             other => Err(format!("{other:?}")),
@@ -245,6 +246,21 @@ async fn each_side_sees_what_the_other_shows_also_after_a_cut() {
 
     agent.handle.terminate(id).await.unwrap();
     shows("the end", ServiceState::Ended, Some("by_order")).await;
+    // And it is signed, for whoever asks why.
+    let kept = async || {
+        let kept: Option<SignedReceipt> =
+            receipts::get(&mut client.handle.node().db().read().await.unwrap(), id).await.unwrap();
+        let kept = kept.filter(|kept| kept.unverified().service == ServiceState::Ended);
+        kept.ok_or("no receipt of the end")
+    };
+    let kept = wait_for("the receipt of the end", LIMIT, kept).await.unwrap();
+    let (agent_account, domain) = (market.anvil.account(AGENT), agent.handle.node().domain());
+    let said = kept.verify(domain, agent_account, None).unwrap();
+    assert_eq!((said.channel, said.reason.map(|it| it.to_string()).as_deref()), (id, Some("by_order")));
+    assert!(said.used.get() >= FILE && !said.cumulative.is_zero(), "{said:?}");
+    let (shown, problem) = client.handle.receipt(id).await.unwrap();
+    assert_eq!(shown.unverified().cumulative, said.cumulative);
+    assert!(problem.is_none(), "{problem:?}");
     agent.stop().await;
     client.stop().await;
 }

@@ -304,6 +304,10 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
             let ordered = o.accept_claim(ask.channel, ask.claimed).await?;
             ordered_about(o.node(), ask.channel, ordered.order).await
         })
+        .on(|o: Handle, ask: client::GetReceipt| async move {
+            let (receipt, problem) = o.receipt(ask.channel).await?;
+            Ok(client::ChannelReceipt::new(receipt, problem.map(|problem| problem.to_string())))
+        })
         .on(|o: Handle, ask: client::ForgetAgent| async move {
             Ok(client::ForgottenAgent::new(ask.agent, o.forget_agent(ask.agent).await?))
         })
