@@ -264,3 +264,36 @@ async fn each_side_sees_what_the_other_shows_also_after_a_cut() {
     agent.stop().await;
     client.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_signs_its_versions_is_not_made_older_at_the_first_contact() {
+    let market = Market::new().await;
+    let agent = market.agent().await;
+    let mut draft = by_the_kib();
+    let offering = publish(&market, &agent.handle, draft.clone()).await;
+    draft.names_protocol = false;
+    let silent = publish(&market, &agent.handle, draft).await;
+    let interceptor = Interceptor::start().await;
+    let through = Arc::new(Through(Arc::clone(&interceptor.shared), interceptor.socket));
+    let client = market.client_over(through, Arc::new(DirectTransport::anywhere()), settings()).await;
+    available(&client.handle, offering).await;
+    available(&client.handle, silent).await;
+    let in_clear = || *interceptor.shared.in_clear.lock().unwrap();
+
+    // Of one that does not say it, whoever is on the way decides: the first contact is not protected.
+    interceptor.does(Deed::Downgrades);
+    client.handle.accept(None, silent, None).await.unwrap_err();
+    let before = in_clear();
+    assert!(before > 0, "it believes that the agent speaks version 1 only");
+
+    client.handle.accept(None, offering, None).await.unwrap_err();
+    assert_eq!(in_clear(), before, "nobody is talked to in clear");
+    interceptor.does(Deed::Listens);
+    let accepted = client.handle.accept(None, offering, None).await.unwrap();
+    channel(client.handle.node(), "it to be served", accepted.channel, |view| {
+        view.channel.service == ServiceStatus::Active
+    })
+    .await;
+    agent.stop().await;
+    client.stop().await;
+}
