@@ -4,7 +4,7 @@ use privatix_billing::Terms;
 use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
-use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientState, wants};
+use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientState, proof, wants};
 use crate::flight::next;
 use crate::{Again, Effect, Env, Owner, Uptime};
 
@@ -73,7 +73,10 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
         return Vec::new();
     }
     let mut asks = Vec::new();
-    if is_unacknowledged(state) || is_unproven(state, env) {
+    if !proof::is_proven(state, env) {
+        asks.push(Ask::Attach);
+    }
+    if is_unacknowledged(state) || own.behind || is_unproven(state, env) {
         asks.push(Ask::Voucher);
     }
     if ending.is_none() && state.terms.is_none() {
