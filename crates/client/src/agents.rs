@@ -148,7 +148,9 @@ impl NodeAgents {
         })?;
         let sealed = peer.access(request).await.map_err(|error| heard(&peer, error))?;
         let opened = crate::access::open(node, channel, offering.message().template, &sealed, &key).await?;
-        opened.map_err(|error| Unheard::Unusable(error.to_string()))
+        let access = opened.map_err(|error| Unheard::Unusable(error.to_string()))?;
+        tokio::spawn(Arc::clone(&self.sessions).hear(peer, *channel));
+        Ok(access)
     }
 }
 

@@ -66,6 +66,19 @@ impl Sessions {
         Ok(attached.map(|(standing, since)| self.stands(channel, &standing, since)))
     }
 
+    /// Hears of a channel from now on to which the agent has just given access, though nothing is paid yet.
+    pub(crate) async fn hear(self: Arc<Self>, peer: Peer, channel: ChannelDescriptor) {
+        match self.attach(&peer, &channel).await {
+            // A voucher that comes with it is adopted where the channel's state asks for it.
+            Ok(Some(Stands { acknowledged, carried, signed: None })) => {
+                let id = channel.id(self.node.domain());
+                self.decide(id, ClientMessage::Known { acknowledged, carried }).await;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the agent does not show yet where the channel stands"),
+        }
+    }
+
     /// The agent's receipt for a channel, which is checked and kept; `None` where the agent talks in clear.
     pub(crate) async fn receipt(
         self: &Arc<Self>,

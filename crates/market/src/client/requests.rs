@@ -4,7 +4,7 @@ use privatix_billing::Terms;
 use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
-use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientState, wants};
+use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientState, proof, wants};
 use crate::flight::next;
 use crate::{Again, Effect, Env, Owner, Uptime};
 
@@ -73,16 +73,16 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
         return Vec::new();
     }
     let mut asks = Vec::new();
-    if is_unacknowledged(state) || is_unproven(state, env) {
+    if !proof::is_proven(state, env) || (ending.is_none() && own.disconnected) {
+        asks.push(Ask::Attach);
+    }
+    if is_unacknowledged(state) || own.behind || is_unproven(state, env) {
         asks.push(Ask::Voucher);
     }
     if ending.is_none() && state.terms.is_none() {
         asks.push(Ask::Offering);
     } else if ending.is_none() && own.access == AccessStatus::None {
         asks.push(Ask::Access);
-    }
-    if ending.is_none() && own.disconnected {
-        asks.push(Ask::Attach);
     }
     let is_away = matches!(own.peer, Reach::Silent | Reach::NotNow) && asks.is_empty();
     if is_away || (ending.is_none() && is_idle(state, env) && !own.pinged) {
