@@ -37,6 +37,10 @@ pub(crate) fn answered<P: Served>(state: &mut State<P>, seq: u32, answer: Answer
     let service = P::driven(&mut state.own).service;
     let is_lost = service.actual == Actual::Lost;
     let asked = service.asked.filter(|asked| asked.seq == seq);
+    let answer = match answer {
+        Answered::Moved(actual) => Answered::Did(actual),
+        answer => answer,
+    };
     let actual = match (answer, asked) {
         // However late it comes, what was lost is found: only a later start could bring it back, which is answered too.
         (Answered::Did(Actual::Absent), _) if is_lost => Actual::Absent,

@@ -58,6 +58,9 @@ pub enum Input<P: Party> {
 pub enum Answered {
     /// The service is in this state now.
     Did(Actual),
+    /// The same, and a sold service is found elsewhere than the access states that its client may have. The new one is stored in the
+    /// transaction that decides this.
+    Moved(Actual),
     /// The adapter answered that it does not do this for this channel.
     Refused,
     /// No answer: the runner has given up.

@@ -56,6 +56,8 @@ pub struct AgentOwn {
     pub replaced: Replaced,
     /// By the operator's order, what is claimable is left to the client.
     pub abandoned: bool,
+    /// Which access the client is given: another number once it differs from an earlier one.
+    pub access: u32,
 }
 
 /// What an agent's transactions about a channel are for.
