@@ -53,7 +53,6 @@ impl Sales {
     pub fn new(db: Database, sold: Arc<dyn Sold>) -> Self {
         Self { db, sold, prepared: Mutex::default() }
     }
-
 }
 
 #[async_trait]

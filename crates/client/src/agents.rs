@@ -10,11 +10,10 @@ use privatix_channel::{Amount, ChannelDescriptor, ChannelId, SignedVoucher};
 use privatix_node::{Node, NodeError, Notices, Part};
 use privatix_offering::{AccessKey, AccessRequest, SignedOffering};
 use privatix_somc::{ClientError, Peer, Refusal, Transport};
-use privatix_store::channels::StoredAccess;
 use privatix_store::offerings;
 
 use crate::answers::Unheard;
-use crate::asks::Agents;
+use crate::asks::{Agents, GivenAccess};
 use crate::client::ClientSettings;
 use crate::offerings::{Announcers as _, Offerings};
 use crate::peers::{Dialler, Peers, no_answer};
@@ -96,7 +95,7 @@ impl NodeAgents {
 
     /// Asks by this machine's clock, and where the agent finds that wrong, by the chain's time, which it sees, too: no time that somebody
     /// else names is ever signed.
-    async fn ask_for_access(&self, channel: &ChannelDescriptor) -> Result<StoredAccess, Unheard> {
+    async fn ask_for_access(&self, channel: &ChannelDescriptor) -> Result<GivenAccess, Unheard> {
         let ours = SystemTime::now();
         let answer = self.ask_for_access_at(channel, ours).await;
         let chain = self.node.chain_now().filter(|_| self.node.require_view().is_ok());
@@ -114,7 +113,7 @@ impl NodeAgents {
         &self,
         channel: &ChannelDescriptor,
         now: SystemTime,
-    ) -> Result<StoredAccess, Unheard> {
+    ) -> Result<GivenAccess, Unheard> {
         let (peer, offering) = self.agent(channel).await?;
         let node = &self.node;
         // A key for this one answer: nobody can open it later.
@@ -126,7 +125,10 @@ impl NodeAgents {
         })?;
         let sealed = peer.access(request).await.map_err(|error| heard(&peer, error))?;
         let opened = crate::access::open(node, channel, offering.message().template, &sealed, &key).await?;
-        opened.map_err(|error| Unheard::Unusable(error.to_string()))
+        match opened {
+            Ok(access) => Ok(GivenAccess { access, number: None }),
+            Err(error) => Err(Unheard::Unusable(error.to_string())),
+        }
     }
 }
 
@@ -148,7 +150,7 @@ fn apart(one: SystemTime, other: SystemTime) -> Duration {
 
 /// Shows that a clock is wrong: that of this machine, if only the chain's time brought access; else that of an agent, or of both. Access is
 /// refused then, and the channel given up if that lasts, and the user would not know why.
-fn note_clock(notices: &Notices, asked_by: Clock, answer: &Result<StoredAccess, Unheard>) {
+fn note_clock(notices: &Notices, asked_by: Clock, answer: &Result<GivenAccess, Unheard>) {
     match (answer, asked_by) {
         (Ok(_), Clock::Ours) => notices.set(CLOCK, None),
         (Ok(_), Clock::Chain { away }) => {
@@ -186,7 +188,7 @@ fn heard(peer: &Peer, error: ClientError) -> Unheard {
 
 #[async_trait]
 impl Agents for NodeAgents {
-    async fn access(&self, channel: &ChannelDescriptor) -> Result<StoredAccess, Unheard> {
+    async fn access(&self, channel: &ChannelDescriptor) -> Result<GivenAccess, Unheard> {
         self.ask_for_access(channel).await
     }
 
@@ -232,6 +234,8 @@ impl Agents for NodeAgents {
 
 #[cfg(test)]
 mod tests {
+    use privatix_store::channels::StoredAccess;
+
     use super::*;
 
     #[test]
@@ -245,7 +249,8 @@ mod tests {
         };
         let access = || {
             let (username, password) = (String::new(), String::new());
-            Ok(StoredAccess { username, password, endpoint: serde_json::Value::Null })
+            let access = StoredAccess { username, password, endpoint: serde_json::Value::Null };
+            Ok(GivenAccess { access, number: None })
         };
         note_clock(&notices, Clock::Ours, &Err(Unheard::Refused(Refusal::Expired { away })));
         for other in [Refusal::Internal, Refusal::not_ready(away)] {

@@ -67,7 +67,7 @@ mod runner;
 
 pub use agents::NodeAgents;
 pub use answers::Unheard;
-pub use asks::{Agents, AskPeer, AskStranger, Asker, Asking, Question};
+pub use asks::{Agents, AskPeer, AskStranger, Asker, Asking, GivenAccess, Question};
 pub use budget::{Balance, Budgets, Limits, Promises, day};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
 pub use decisions::{Decisions, DecisionsParts};

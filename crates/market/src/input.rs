@@ -35,6 +35,9 @@ pub enum Input<P: Party> {
     /// Whether the service adapter holds a sold service to its bound: `false` when it has not taken a lower one in time, and `true`
     /// once it has.
     Bounded(bool),
+    /// Whether the service adapter reaches the seller of a bought service by the access that it was given: `false` once it has failed for a
+    /// while, and `true` once that is over.
+    Reached(bool),
     /// What became of a transaction.
     Tx {
         /// Its number.

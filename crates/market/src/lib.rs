@@ -99,8 +99,8 @@ pub use self::{
     book::{Book, BookTotals, ceiling},
     client::{
         AccessStatus, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder,
-        ClientOwn, ClientPolicy, ClientPurpose, ClientReport, ClientState, Floor, Opening, Outcome, Reach,
-        Request, Restored, TopUp,
+        ClientOwn, ClientPolicy, ClientPurpose, ClientReport, ClientState, Fetched, Floor, Opening, Outcome,
+        Reach, Request, Restored, TopUp,
     },
     clock::{Stopwatch, Uptime},
     concern::{Concern, Danger},

@@ -353,7 +353,8 @@ async fn where_the_plug_in_serves_a_channel_now_is_handed_out_and_counted() {
     let first = side.access().await.unwrap();
     assert_eq!(state.own.access, 0);
     // The next life of the plug-in: at the same place, then at another one, then there again with a service that is held.
-    for (life, moved, held, access) in [(2, 0, false, 0), (3, 1, false, 1), (4, 1, true, 1), (5, 2, true, 2)] {
+    for (life, moved, held, access) in [(2, 0, false, 0), (3, 1, false, 1), (4, 1, true, 1), (5, 2, true, 2)]
+    {
         side.plug_in.moved.store(moved, Ordering::Relaxed);
         side.plug_in.known.lock().unwrap().clear();
         side.instance.send_replace(life);

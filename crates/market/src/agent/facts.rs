@@ -15,7 +15,7 @@ pub(super) fn apply(
 ) -> Result<Option<Reply>, Refused> {
     match input {
         Input::Chain(chain) => state.chain = *chain,
-        Input::Look => {}
+        Input::Look | Input::Reached(_) => {} // a seller reaches for nobody
         Input::Used { used, running } => {
             if usage::meter(state, *used, *running, env.uptime) {
                 state.own.idle.reset(env.uptime);

@@ -78,7 +78,7 @@ pub enum ClientOrder {
 #[non_exhaustive]
 pub enum ClientMessage {
     /// Access to the service. It was stored.
-    Access,
+    Access(Fetched),
     /// There is no access yet, for this reason if the agent gave one.
     AccessNotReady(Option<NotNow>),
     /// There never will be.
@@ -108,6 +108,15 @@ pub enum ClientMessage {
     },
     /// The user does not permit to contact the agent: nothing was sent.
     NotPermitted,
+}
+
+/// Access that an agent gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its number. Version 1 of the messages has none.
+    pub number: Option<u32>,
+    /// Whether it is the one that was here before.
+    pub is_same: bool,
 }
 
 /// What is reported in the transaction that stores the state.

@@ -71,7 +71,11 @@ impl<P: Party, S: Provisions<P>> Decided<P, S> {
         Wanted {
             target: service.target,
             actual: service.actual(outlook.instance()),
-            asked: service.asked.map(|asked| Request { seq: asked.seq, left: asked.until.since(now) }),
+            asked: service.asked.map(|asked| Request {
+                seq: asked.seq,
+                left: asked.until.since(now),
+                afresh: service.afresh,
+            }),
             bound: P::bound(state).map(|up_to| Bound { revision, up_to }),
         }
     }

@@ -2,7 +2,7 @@
 
 use privatix_channel::model::Call;
 use privatix_channel::{Amount, Phase};
-use privatix_market::{Actual, ClientMessage};
+use privatix_market::{Actual, ClientMessage, Fetched};
 
 use super::wire::lie;
 use super::{Message, Sim};
@@ -33,7 +33,7 @@ impl Sim<'_> {
         let answer = match message {
             _ if !self.is_quiet && self.delays.chance(6) => lie(n, best.saturating_add(amount(n))),
             Message::Access if n < 20 => ClientMessage::AccessNotReady(None),
-            Message::Access => ClientMessage::Access,
+            Message::Access => ClientMessage::Access(Fetched { number: None, is_same: false }),
             Message::Ping => ClientMessage::Pong,
             Message::Voucher { cumulative, .. } => {
                 ClientMessage::Paid { acknowledged: cumulative, ended: false }

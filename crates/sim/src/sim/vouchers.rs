@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use privatix_channel::Amount;
 use privatix_market::{
-    Agent, AgentMessage, Book, ClientMessage, Input, NotNow, Party as _, Reply, Taken, Verified, Why,
+    Agent, AgentMessage, Book, ClientMessage, Fetched, Input, NotNow, Party as _, Reply, Taken, Verified, Why,
 };
 
 use super::{Event, Message, Sim};
@@ -155,7 +155,7 @@ const fn on_the_wire(reply: Reply) -> ClientMessage {
         Reply::Paid { acknowledged, ended } => ClientMessage::Paid { acknowledged, ended },
         Reply::Stale { acknowledged } => ClientMessage::Stale { acknowledged },
         Reply::Kept { .. } | Reply::NoSigner | Reply::NotOpen { closed: true } => ClientMessage::Closing,
-        Reply::Access => ClientMessage::Access,
+        Reply::Access => ClientMessage::Access(Fetched { number: None, is_same: false }),
         Reply::NotReady(Why::StaleView) => ClientMessage::AccessNotReady(Some(NotNow::StaleView)),
         Reply::NotReady(Why::Unexplained) => ClientMessage::AccessNotReady(Some(NotNow::Unexplained)),
         Reply::NotReady(_) => ClientMessage::AccessNotReady(None),

@@ -1,7 +1,9 @@
 //! What a buyer's node and its user send, and what becomes of it on the way.
 
 use privatix_channel::{Amount, Phase};
-use privatix_market::{Ask, ClientEffect, ClientMessage, ClientOrder, Fate, OrderId, Outcome, Uptime};
+use privatix_market::{
+    Ask, ClientEffect, ClientMessage, ClientOrder, Fate, Fetched, OrderId, Outcome, Uptime,
+};
 
 use super::moves::sooner;
 use super::{BuyerEvent, Event, Message, Sim};
@@ -237,6 +239,6 @@ pub(super) const fn lie(n: u64, acknowledged: Amount) -> ClientMessage {
         4 => ClientMessage::Closing,
         5 => ClientMessage::NotNow(None),
         6 => ClientMessage::AccessRefused,
-        _ => ClientMessage::Access,
+        _ => ClientMessage::Access(Fetched { number: None, is_same: false }),
     }
 }
