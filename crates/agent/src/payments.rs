@@ -87,7 +87,7 @@ impl Payments {
                 Ok(Some(Reply::NoSigner))
             };
         };
-        let input = Input::Peer(AgentMessage::Voucher(verified));
+        let input = Input::Peer(AgentMessage::Voucher { voucher: verified, used: None });
         let decided = Agent::decide(&stored.state, &input, &self.decider.env_of(stored));
         let decided = decided.map_err(|error| undecided(id, &error.into()))?;
         let taken = match Taken::of(&stored.state, voucher.cumulative(), &decided) {

@@ -70,6 +70,11 @@ pub fn allowance(terms: &Terms, paid: Amount, deposit: Amount) -> Usage {
     with_lag.min(covered(terms, deposit)).saturating_add(Usage::new(1))
 }
 
+/// The least that must be paid in all for a service that is suspended as unpaid to go on: at most the deposit.
+pub fn resumes_at(terms: &Terms, account: &Account, now: SystemTime) -> Amount {
+    due(terms, asked_for(terms, account.used_at(terms, now)), account.deposit)
+}
+
 /// Decides what the agent does about one channel.
 ///
 /// Nothing is decided while the service is pending (except that a channel nobody uses ends) or

@@ -78,7 +78,9 @@ mod scheduler;
 mod terms;
 
 pub use account::Account;
-pub use agent::{AgentAction, Assessment, SuspendReason, TerminateReason, allowance, assess_agent};
+pub use agent::{
+    AgentAction, Assessment, SuspendReason, TerminateReason, allowance, assess_agent, resumes_at,
+};
 pub use client::{
     ClientAction, ClientAssessment, ClientPolicy, Percent, PercentOutOfRange, TopUpAmount, TopUpPolicy,
     assess_client,

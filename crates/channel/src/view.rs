@@ -78,6 +78,23 @@ impl Reason {
     /// The longest one, in bytes.
     pub const MAX_LENGTH: usize = 32;
 
+    /// This text, if it is a word: for constants.
+    pub const fn of(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        if text.is_empty() || text.len() > Self::MAX_LENGTH {
+            return None;
+        }
+        let (mut word, mut place) = ([0; Self::MAX_LENGTH], 0);
+        while place < text.len() {
+            if !(text[place].is_ascii_lowercase() || text[place] == b'_') {
+                return None;
+            }
+            word[place] = text[place];
+            place = place.saturating_add(1);
+        }
+        Some(Self { word })
+    }
+
     /// The word.
     pub fn as_str(&self) -> &str {
         let length = self.word.iter().position(|byte| *byte == 0).unwrap_or(Self::MAX_LENGTH);
@@ -90,13 +107,7 @@ impl FromStr for Reason {
     type Err = ReasonError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut word = [0; Self::MAX_LENGTH];
-        let is_word = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        match word.get_mut(..text.len()) {
-            Some(start) if is_word && !text.is_empty() => start.copy_from_slice(text.as_bytes()),
-            _ => return Err(ReasonError { text: text.chars().take(Self::MAX_LENGTH).collect() }),
-        }
-        Ok(Self { word })
+        Self::of(text).ok_or_else(|| ReasonError { text: text.chars().take(Self::MAX_LENGTH).collect() })
     }
 }
 

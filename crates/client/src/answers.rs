@@ -1,7 +1,7 @@
 //! What an agent's answers mean for the channel: from the wire's words to those that are decided about.
 
 use privatix_channel::Amount;
-use privatix_market::{ClientMessage, NotNow};
+use privatix_market::{Carried, ClientMessage, NotNow};
 use privatix_node::NodeError;
 use privatix_somc::{Refusal, Unready};
 
@@ -42,14 +42,20 @@ impl From<NodeError> for Unheard {
 /// ask: the request's time ends it.
 pub(crate) fn to_voucher(answer: &Result<Amount, Unheard>, sent: Amount, seq: u32) -> Option<ClientMessage> {
     Some(match answer {
-        Ok(acknowledged) => ClientMessage::Paid { acknowledged: *acknowledged, ended: false },
+        Ok(acknowledged) => {
+            ClientMessage::Paid { acknowledged: *acknowledged, ended: false, carried: Carried::default() }
+        }
         Err(Unheard::Refused(refusal)) => match refusal {
             Refusal::Stale { acknowledged } | Refusal::Equal { acknowledged } => {
-                ClientMessage::Stale { acknowledged: *acknowledged }
+                ClientMessage::Stale { acknowledged: *acknowledged, carried: Carried::default() }
             }
             // It was taken: it pays for what was used.
-            Refusal::ServiceTerminated => ClientMessage::Paid { acknowledged: sent, ended: true },
-            Refusal::ChannelClosing | Refusal::NoSigner => ClientMessage::Closing,
+            Refusal::ServiceTerminated => {
+                ClientMessage::Paid { acknowledged: sent, ended: true, carried: Carried::default() }
+            }
+            Refusal::ChannelClosing | Refusal::NoSigner => {
+                ClientMessage::Closing { carried: Carried::default() }
+            }
             // Its view of the chain does not show the channel as ours does.
             Refusal::NotReady { reason, .. } => ClientMessage::NotNow(reason.and_then(not_now)),
             Refusal::AboveDeposit { .. } => ClientMessage::NotNow(None),
@@ -63,7 +69,7 @@ pub(crate) fn to_voucher(answer: &Result<Amount, Unheard>, sent: Amount, seq: u3
 pub(crate) fn without_access(error: &Unheard, seq: u32) -> Option<ClientMessage> {
     Some(match error {
         Unheard::Refused(Refusal::ServiceTerminated | Refusal::NoSigner) => ClientMessage::AccessRefused,
-        Unheard::Refused(Refusal::ChannelClosing) => ClientMessage::Closing,
+        Unheard::Refused(Refusal::ChannelClosing) => ClientMessage::Closing { carried: Carried::default() },
         Unheard::Refused(Refusal::NotReady { reason, .. }) => {
             ClientMessage::AccessNotReady(reason.and_then(not_now))
         }
@@ -134,17 +140,36 @@ mod tests {
         let acknowledged = Amount::new(60);
         let unanswered = ClientMessage::Unanswered { seq: 7 };
         for (answer, expected) in [
-            (Ok(SENT), Some(ClientMessage::Paid { acknowledged: SENT, ended: false })),
+            (
+                Ok(SENT),
+                Some(ClientMessage::Paid { acknowledged: SENT, ended: false, carried: Carried::default() }),
+            ),
             // A lie, or a restored database: that is decided, and not guessed here.
-            (Ok(Amount::new(80)), Some(ClientMessage::Paid { acknowledged: Amount::new(80), ended: false })),
-            (Err(refused(Refusal::Stale { acknowledged })), Some(ClientMessage::Stale { acknowledged })),
-            (Err(refused(Refusal::Equal { acknowledged })), Some(ClientMessage::Stale { acknowledged })),
+            (
+                Ok(Amount::new(80)),
+                Some(ClientMessage::Paid {
+                    acknowledged: Amount::new(80),
+                    ended: false,
+                    carried: Carried::default(),
+                }),
+            ),
+            (
+                Err(refused(Refusal::Stale { acknowledged })),
+                Some(ClientMessage::Stale { acknowledged, carried: Carried::default() }),
+            ),
+            (
+                Err(refused(Refusal::Equal { acknowledged })),
+                Some(ClientMessage::Stale { acknowledged, carried: Carried::default() }),
+            ),
             (
                 Err(refused(Refusal::ServiceTerminated)),
-                Some(ClientMessage::Paid { acknowledged: SENT, ended: true }),
+                Some(ClientMessage::Paid { acknowledged: SENT, ended: true, carried: Carried::default() }),
             ),
-            (Err(refused(Refusal::ChannelClosing)), Some(ClientMessage::Closing)),
-            (Err(refused(Refusal::NoSigner)), Some(ClientMessage::Closing)),
+            (
+                Err(refused(Refusal::ChannelClosing)),
+                Some(ClientMessage::Closing { carried: Carried::default() }),
+            ),
+            (Err(refused(Refusal::NoSigner)), Some(ClientMessage::Closing { carried: Carried::default() })),
             (Err(refused(Refusal::not_ready(RETRY_AFTER))), Some(ClientMessage::NotNow(None))),
             (Err(refused(unready(Unready::StaleView))), Some(ClientMessage::NotNow(Some(NotNow::StaleView)))),
             (
@@ -173,7 +198,7 @@ mod tests {
         for (error, expected) in [
             (refused(Refusal::ServiceTerminated), Some(ClientMessage::AccessRefused)),
             (refused(Refusal::NoSigner), Some(ClientMessage::AccessRefused)),
-            (refused(Refusal::ChannelClosing), Some(ClientMessage::Closing)),
+            (refused(Refusal::ChannelClosing), Some(ClientMessage::Closing { carried: Carried::default() })),
             (refused(Refusal::not_ready(RETRY_AFTER)), Some(ClientMessage::AccessNotReady(None))),
             (
                 refused(unready(Unready::StaleView)),

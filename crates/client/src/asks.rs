@@ -245,6 +245,8 @@ impl Asker {
         Ok(match (question.what, stored.voucher) {
             (Ask::Access, _) => Answer::Access(self.agents.access(channel).await?),
             (Ask::Offering, _) => Answer::Terms(self.agents.terms(channel).await?),
+            // This side speaks version 1 only.
+            (Ask::Attach, _) => Answer::Message(ClientMessage::InClear),
             // Its repetition is what the agent answers by its books.
             (_, Some(voucher)) => {
                 let sent = voucher.cumulative();

@@ -56,6 +56,9 @@ fn ended(why: ClientEnd) -> Option<Cow<'static, str>> {
         ClientEnd::NoAccess => "the agent gave no access",
         ClientEnd::AgentEnded => "the agent ended the service",
         ClientEnd::AgentClaimsMore => "the agent claims more than was signed",
+        ClientEnd::KeyUsedElsewhere => {
+            "somebody else uses its key: the agent showed a voucher that was not signed here"
+        }
         ClientEnd::Excluded => "its agent cannot be contacted",
         ClientEnd::Inactive => "not used for too long",
         ClientEnd::Unreachable => "the agent could not be reached, or took no payment, for too long",

@@ -448,6 +448,12 @@ fn show(channel: ChannelId, notice: &ClientNotice) {
         ClientNotice::Claimed { claimed } => {
             tracing::error!(%channel, %claimed, "the database came back from a backup, and the agent claims more than it shows as signed; nothing is signed before `accept-claim` accepts that, or more is due");
         }
+        ClientNotice::Adopted { known, adopted } => {
+            tracing::warn!(%channel, %known, %adopted, "this database did not know all that was signed; the agent has shown the better voucher, which counts from now on");
+        }
+        ClientNotice::MetersApart { ours, theirs, most } => {
+            tracing::warn!(%channel, %ours, %theirs, %most, "the agent counts more than is paid for; where it bears no more, it suspends the service");
+        }
         ClientNotice::ServiceLost => {
             tracing::error!(%channel, "the service adapter did not stop the service in time; it may go on");
         }

@@ -98,9 +98,9 @@ pub use self::{
     blocked::Blocked,
     book::{Book, BookTotals, ceiling},
     client::{
-        AccessStatus, Ask, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice, ClientOrder,
-        ClientOwn, ClientPolicy, ClientPurpose, ClientReport, ClientState, Fetched, Floor, Opening, Outcome,
-        Reach, Request, Restored, TopUp,
+        AccessStatus, Ask, Carried, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice,
+        ClientOrder, ClientOwn, ClientPolicy, ClientPurpose, ClientReport, ClientState, Fetched, Floor,
+        Opening, Outcome, Reach, Request, Restored, Shown, TopUp,
     },
     clock::{Stopwatch, Uptime},
     concern::{Concern, Danger},

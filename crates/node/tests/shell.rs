@@ -260,7 +260,7 @@ fn later<P: Party>(policy: &P::Policy) -> Env<'_, P> {
 
 fn paying(cumulative: u128) -> (Seller, Input<Agent>) {
     let voucher = signed(cumulative);
-    let input = Input::Peer(AgentMessage::Voucher(verified(&voucher)));
+    let input = Input::Peer(AgentMessage::Voucher { voucher: verified(&voucher), used: None });
     (Seller { voucher: Some(voucher), ..Seller::default() }, input)
 }
 

@@ -3,7 +3,7 @@
 mod greeting;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc,
@@ -14,8 +14,8 @@ use std::{
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use privatix_channel::{OfferingHash, SignedVoucher};
-use privatix_offering::{AccessRequest, SealedAccess};
+use privatix_channel::{ChannelId, OfferingHash, SignedVoucher, Usage};
+use privatix_offering::{AccessRequest, ChannelProof, SealedAccess};
 use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
@@ -26,9 +26,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::greeting::{Greeting, Session};
 use crate::{
-    ClientError, ClientLimits, Expected, Paid, Refusal, SessionId, SomcAddress, Transport, VersionRange,
+    ClientError, ClientLimits, Expected, Notice, Paid, Refusal, SessionId, SomcAddress, Standing, Transport,
+    VersionRange,
     frame::{FrameError, FrameReader, Patience},
     message::{self, Answer, Request, RequestId, ServerFrame},
+    notices,
+    service::Payment,
     session,
 };
 
@@ -36,6 +39,8 @@ use crate::{
 const QUEUE: usize = 256;
 /// Requests are gathered up to this many bytes before they are written.
 const BATCH_BYTES: usize = 64 * 1024;
+/// Channels of which a connection takes notices.
+const MAX_ATTACHED: usize = 1024;
 
 /// A connection to an agent. Clones share it; it closes when the last is dropped.
 ///
@@ -49,6 +54,10 @@ pub struct Client {
 struct Inner {
     version: u16,
     session: Option<Session>,
+    idle_timeout: Duration,
+    /// The channels that were proved here.
+    attached: Mutex<HashSet<ChannelId>>,
+    notices: Arc<notices::Waiting>,
     limits: ClientLimits,
     places: Semaphore,
     max_places: u32,
@@ -117,12 +126,24 @@ impl Client {
         let max_places = limits.max_in_flight.min(hello.max_in_flight).max(1);
         let patience = Patience { idle: Some(silence(hello.idle_timeout_ms)), frame: limits.frame_timeout };
         let writing = write(writer, queue, limits.write_timeout);
-        let expires = session.map(|session| session.expires);
-        tokio::spawn(run(reader, patience, writing, Arc::clone(&waiting), closed.clone(), expires));
+        let notices = Arc::new(notices::Waiting::default());
+        if session.is_none() {
+            notices.end(); // nothing can be proved in clear
+        }
+        let ends = Ends {
+            waiting: Arc::clone(&waiting),
+            notices: session.map(|_| Arc::clone(&notices)),
+            closed: closed.clone(),
+            expires: session.map(|session| session.expires),
+        };
+        tokio::spawn(run(reader, patience, writing, ends));
         Self {
             inner: Arc::new(Inner {
                 version: hello.version,
                 session,
+                idle_timeout: Duration::from_millis(hello.idle_timeout_ms),
+                attached: Mutex::default(),
+                notices,
                 places: Semaphore::new(usize::try_from(max_places).unwrap_or(Semaphore::MAX_PERMITS)),
                 max_places,
                 next_id: AtomicU64::new(0),
@@ -148,6 +169,22 @@ impl Client {
     /// Whether the agent has proved its key on this connection.
     pub fn is_authenticated(&self) -> bool {
         self.inner.session.is_some()
+    }
+
+    /// After how long without a request the agent ends the connection.
+    pub fn idle_timeout(&self) -> Duration {
+        self.inner.idle_timeout
+    }
+
+    /// Whether this channel was [proved](Self::attach) on the connection.
+    pub fn is_attached(&self, channel: ChannelId) -> bool {
+        self.inner.attached.lock().contains(&channel)
+    }
+
+    /// What the agent sends unasked of the channels that are [proved](Self::attach) here. It does not keep the connection open. One task
+    /// takes them: of several, each gets some.
+    pub fn notices(&self) -> Notices {
+        Notices(Arc::clone(&self.inner.notices))
     }
 
     /// Whether it takes requests, and does so for a while still: before the key of a session expires, another one is begun.
@@ -207,13 +244,47 @@ impl Client {
     /// After [`Refusal::Stale`] compare its amount with the highest voucher that you signed: an agent that claims to hold
     /// a higher one lies.
     pub async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, ClientError> {
-        match self.ask(&Request::Pay(voucher)).await? {
+        match self.ask(&Request::Pay(Payment { voucher, used: None })).await? {
+            Answer::PaidAttached(standing) if standing.cumulative >= voucher.cumulative() => {
+                Ok(Paid { cumulative: standing.cumulative })
+            }
             Answer::Paid(paid) if paid.cumulative >= voucher.cumulative() => Ok(paid),
             Answer::Paid(paid) => Err(ClientError::protocol(format!(
                 "it acknowledged {} for a voucher over {}",
                 paid.cumulative,
                 voucher.cumulative()
             ))),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Proves a channel on this connection, by a proof for its [session](Self::session), and gives where the channel stands by the
+    /// agent's books. From then on the agent sends [notices](Self::notice) of it. Nothing of the answer has been checked.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownMethod`] in clear, where nothing can be proved.
+    pub async fn attach(&self, proof: ChannelProof) -> Result<Standing, ClientError> {
+        let channel = proof.channel;
+        // A notice may come before the answer.
+        if !self.inner.notices.expect(channel, MAX_ATTACHED) {
+            return Err(ClientError::Refused(Refusal::Busy { retry_after: Duration::from_secs(5) }));
+        }
+        match self.ask(&Request::Attach(proof)).await? {
+            Answer::Attached(standing) => {
+                self.inner.attached.lock().insert(channel);
+                Ok(*standing)
+            }
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// Pays for a channel that was [proved](Self::attach) on this connection, and names the own meter. Store the voucher before.
+    ///
+    /// The answer is where the channel stands by the agent's books. What is acknowledged may be less than the voucher, and more: then it
+    /// carries a better one, which shows what this side signed before. Nothing of that has been checked.
+    pub async fn pay_attached(&self, voucher: SignedVoucher, used: Usage) -> Result<Standing, ClientError> {
+        match self.ask(&Request::Pay(Payment { voucher, used: Some(used) })).await? {
+            Answer::PaidAttached(standing) => Ok(*standing),
             _ => Err(mixed_up()),
         }
     }
@@ -241,6 +312,17 @@ impl Client {
         let result = answer.receive().await?;
         message::decode_answer(method, &result)
             .map_err(|reason| ClientError::protocol(format!("its answer to {method} is malformed: {reason}")))
+    }
+}
+
+/// The views that an agent sends unasked on one connection.
+#[derive(Debug)]
+pub struct Notices(Arc<notices::Waiting>);
+
+impl Notices {
+    /// The next view, the newest of its channel; `None` once the connection has ended.
+    pub async fn next(&mut self) -> Option<Notice> {
+        self.0.next().await
     }
 }
 
@@ -359,14 +441,21 @@ impl Drop for Waiter {
     }
 }
 
+/// What ends with a connection, and what ends it.
+struct Ends {
+    waiting: Arc<Waiting>,
+    /// Taken in sessions only.
+    notices: Option<Arc<notices::Waiting>>,
+    closed: CancellationToken,
+    expires: Option<Instant>,
+}
+
 /// The connection's task: writes and reads until either ends or the last client is dropped.
 async fn run(
     mut reader: FrameReader<impl AsyncRead + Unpin>,
     patience: Patience,
     writing: impl Future<Output = std::io::Result<()>> + Send + 'static,
-    waiting: Arc<Waiting>,
-    closed: CancellationToken,
-    expires: Option<Instant>,
+    Ends { waiting, notices, closed, expires }: Ends,
 ) {
     let over = async {
         match expires {
@@ -378,14 +467,15 @@ async fn run(
     let error = tokio::select! {
         () = closed.cancelled() => ClientError::Closed,
         () = over => ClientError::Lost { reason: "the key of its session expired".into() },
-        error = read(&mut reader, &waiting, patience) => error,
+        error = read(&mut reader, &waiting, notices.as_deref(), patience) => error,
         written = &mut writing => {
             // What the server said last explains more than that it takes no more.
             let error = match written {
                 Ok(Err(error)) => ClientError::lost(&error),
                 _ => ClientError::Closed,
             };
-            match timeout(Duration::from_secs(1), read(&mut reader, &waiting, patience)).await {
+            let last = read(&mut reader, &waiting, notices.as_deref(), patience);
+            match timeout(Duration::from_secs(1), last).await {
                 Ok(bye @ ClientError::Bye(_)) => bye,
                 _ => error,
             }
@@ -394,11 +484,15 @@ async fn run(
     tracing::debug!(%error, "connection ended");
     waiting.end(&error);
     closed.cancel();
+    if let Some(notices) = notices {
+        notices.end();
+    }
 }
 
 async fn read(
     reader: &mut FrameReader<impl AsyncRead + Unpin>,
     waiting: &Waiting,
+    notices: Option<&notices::Waiting>,
     patience: Patience,
 ) -> ClientError {
     let max_frame = message::max_server_frame();
@@ -415,6 +509,13 @@ async fn read(
                 waiting.answer(id, answer.map_err(ClientError::Refused))
             }
             Ok(ServerFrame::Bye(refusal)) => return ClientError::Bye(refusal),
+            Ok(ServerFrame::Notice(notice)) => match notices {
+                Some(notices) => {
+                    notices.put(notice);
+                    Ok(())
+                }
+                None => Err(ClientError::protocol("it sent a notice in clear")),
+            },
             Ok(ServerFrame::Hello(_)) => Err(ClientError::protocol("it said hello twice")),
             Err(reason) => Err(ClientError::protocol(reason)),
         };

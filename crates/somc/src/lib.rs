@@ -74,6 +74,7 @@ mod frame;
 mod identity;
 mod limits;
 mod message;
+mod notices;
 mod peer;
 mod rate;
 mod refusal;
@@ -88,7 +89,7 @@ pub use privatix_offering::{
 };
 
 pub use self::{
-    client::Client,
+    client::{Client, Notices},
     direct::{DirectListener, DirectTransport},
     error::ClientError,
     identity::{Expected, Identities, Identity, KnownAgent, Recognition},
@@ -98,7 +99,7 @@ pub use self::{
     rate::RateLimit,
     refusal::{Refusal, Unready},
     server::{Server, ServerStats},
-    service::{Paid, Service},
+    service::{CallerSession, Notice, Paid, Service, Standing},
     session::SessionSecret,
     socks::SocksTransport,
     transport::{BoxStream, Listener, PeerId, Stream, Transport, TransportError, Transports},

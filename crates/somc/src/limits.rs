@@ -26,6 +26,8 @@ pub struct ServerLimits {
     /// Cost (see [`Method::cost`](crate::Method::cost)) of the requests of one connection that are being answered; the
     /// server reads no further until some of them are.
     pub max_in_flight: u32,
+    /// Channels that one connection may prove, so that it is sent their notices.
+    pub max_attached: usize,
     /// Calls of the [`Service`](crate::Service) at the same time, over all connections; others wait in the order in
     /// which they came, and are answered that the server is busy when [`request_timeout`](Self::request_timeout) passes so.
     /// Strangers have at most half of them.
@@ -69,6 +71,7 @@ impl Default for ServerLimits {
             max_strangers: 1024,
             max_connections_per_peer: 64,
             max_in_flight: 256,
+            max_attached: 64,
             max_calls: 4096,
             connection_rate: RateLimit::new(500, 1_000),
             peer_rate: RateLimit::new(2_000, 4_000),

@@ -4,17 +4,20 @@ use std::{borrow::Cow, fmt};
 
 use alloy::hex;
 use bytes::BytesMut;
-use privatix_channel::{Amount, ChannelId, OfferingHash, SignedVoucher, Voucher, VoucherSignature};
+use privatix_channel::{
+    AgentView, Amount, ChannelId, OfferingHash, SignedVoucher, Usage, Voucher, VoucherSignature,
+};
 use privatix_offering::{
-    AccessRequest, KeyBinding, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess, VersionRange,
+    AccessRequest, ChannelProof, KeyBinding, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess, VersionRange,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    Paid, Refusal,
+    Notice, Paid, Refusal, Standing,
     frame::{self, Oversized},
     refusal::{WireRefusal, printable},
+    service::Payment,
 };
 
 /// What a hello calls the protocol, so that a stray client of another one learns what is wrong.
@@ -41,11 +44,13 @@ pub enum Method {
     Access,
     /// To take a voucher.
     Pay,
+    /// Where a channel stands, for whoever proves that it is his. In sessions only.
+    Attach,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Ping, Self::Offering, Self::Access, Self::Pay];
+    pub const ALL: [Self; 5] = [Self::Ping, Self::Offering, Self::Access, Self::Pay, Self::Attach];
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
@@ -54,11 +59,20 @@ impl Method {
             Self::Offering => "offering",
             Self::Access => "access",
             Self::Pay => "pay",
+            Self::Attach => "attach",
         }
     }
 
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.name() == name)
+    /// The first version of the protocol that has it.
+    pub const fn since(self) -> u16 {
+        match self {
+            Self::Ping | Self::Offering | Self::Access | Self::Pay => 1,
+            Self::Attach => 2,
+        }
+    }
+
+    fn named(name: &str, version: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name && method.since() <= version)
     }
 
     /// What a request counts for in the limits on rates and on requests in flight: by the size of the answer and the
@@ -66,7 +80,7 @@ impl Method {
     pub const fn cost(self) -> u32 {
         match self {
             Self::Ping | Self::Pay => 1,
-            Self::Offering | Self::Access => 16,
+            Self::Offering | Self::Access | Self::Attach => 16,
         }
     }
 
@@ -74,7 +88,7 @@ impl Method {
     pub const fn max_request(self) -> usize {
         match self {
             Self::Ping => 256,
-            Self::Offering => 512,
+            Self::Offering | Self::Attach => 512,
             Self::Access => 2048,
             Self::Pay => 1024,
         }
@@ -87,10 +101,13 @@ impl Method {
             Self::Offering => 2 * MAX_OFFERING_SIZE + 512,
             // The ciphertext is 16 bytes longer than the message.
             Self::Access => 2 * (MAX_ACCESS_SIZE + 16) + 2048,
-            Self::Pay => 512,
+            Self::Pay | Self::Attach => 1024,
         }
     }
 }
+
+/// The longest notice in bytes.
+pub(crate) const MAX_NOTICE: usize = 1024;
 
 /// The longest request of any method.
 pub(crate) fn max_request() -> usize {
@@ -117,7 +134,8 @@ pub(crate) enum Request {
     Ping,
     Offering(OfferingHash),
     Access(Box<AccessRequest>),
-    Pay(SignedVoucher),
+    Pay(Payment),
+    Attach(ChannelProof),
 }
 
 impl Request {
@@ -127,6 +145,7 @@ impl Request {
             Self::Offering(_) => Method::Offering,
             Self::Access(_) => Method::Access,
             Self::Pay(_) => Method::Pay,
+            Self::Attach(_) => Method::Attach,
         }
     }
 }
@@ -138,6 +157,9 @@ pub(crate) enum Answer {
     Offering(Vec<u8>),
     Access(Box<SealedAccess>),
     Paid(Paid),
+    /// To a payment for a channel that is proved.
+    PaidAttached(Box<Standing>),
+    Attached(Box<Standing>),
 }
 
 impl Answer {
@@ -146,7 +168,8 @@ impl Answer {
             Self::Pong => Method::Ping,
             Self::Offering(_) => Method::Offering,
             Self::Access(_) => Method::Access,
-            Self::Paid(_) => Method::Pay,
+            Self::Paid(_) | Self::PaidAttached(_) => Method::Pay,
+            Self::Attached(_) => Method::Attach,
         }
     }
 }
@@ -220,6 +243,45 @@ struct PayParams {
     channel: ChannelId,
     cumulative: Amount,
     signature: VoucherSignature,
+    /// In sessions only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used: Option<Usage>,
+}
+
+/// What an agent acknowledges; the rest only of a channel that is proved.
+#[derive(Serialize, Deserialize)]
+struct StandingResult {
+    cumulative: Amount,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    view: Option<AgentView>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    voucher: Option<WireVoucher>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireVoucher {
+    cumulative: Amount,
+    signature: VoucherSignature,
+}
+
+impl From<&Standing> for StandingResult {
+    fn from(standing: &Standing) -> Self {
+        let Standing { cumulative, view, voucher } = *standing;
+        let voucher = voucher.map(|(cumulative, signature)| WireVoucher { cumulative, signature });
+        Self { cumulative, view: Some(view), voucher }
+    }
+}
+
+impl StandingResult {
+    fn standing(self) -> Option<Standing> {
+        let voucher = self.voucher.map(|voucher| (voucher.cumulative, voucher.signature));
+        self.view.map(|view| Standing { cumulative: self.cumulative, view, voucher })
+    }
+}
+
+#[derive(Serialize)]
+struct NoticeFrame<'a> {
+    notice: &'a Notice,
 }
 
 #[derive(Serialize)]
@@ -249,6 +311,7 @@ struct RawServerFrame<'a> {
     #[serde(borrow)]
     bye: Option<WireRefusal<'a>>,
     hello: Option<ServerHello>,
+    notice: Option<Notice>,
 }
 
 // ---------------------------------------------------------------- decoding
@@ -297,15 +360,18 @@ pub(crate) fn decode_client_hello(body: &[u8]) -> Result<VersionRange, Refusal> 
     Ok(frame.hello.versions)
 }
 
-/// A request, or what to answer instead. `Err` when there is not even an id to answer to: the connection must end.
-pub(crate) fn decode_request(body: &[u8]) -> Result<(RequestId, Result<Request, Refusal>), Refusal> {
+/// A request of this version, or what to answer instead. `Err` when there is not even an id to answer to: the connection must end.
+pub(crate) fn decode_request(
+    body: &[u8],
+    version: u16,
+) -> Result<(RequestId, Result<Request, Refusal>), Refusal> {
     let raw: RawRequest<'_> =
         read(body).map_err(|error| Refusal::malformed(format!("it is not a request: {error}")))?;
-    Ok((raw.id, decode_params(&raw, body.len())))
+    Ok((raw.id, decode_params(&raw, body.len(), version)))
 }
 
-fn decode_params(raw: &RawRequest<'_>, length: usize) -> Result<Request, Refusal> {
-    let Some(method) = Method::named(&raw.method) else {
+fn decode_params(raw: &RawRequest<'_>, length: usize, version: u16) -> Result<Request, Refusal> {
+    let Some(method) = Method::named(&raw.method, version) else {
         return Err(Refusal::UnknownMethod { method: printable(&raw.method) });
     };
     if length > method.max_request() {
@@ -315,9 +381,11 @@ fn decode_params(raw: &RawRequest<'_>, length: usize) -> Result<Request, Refusal
         Method::Ping => Ok(Request::Ping),
         Method::Offering => params::<OfferingParams>(raw).map(|params| Request::Offering(params.hash)),
         Method::Access => params(raw).map(|request| Request::Access(Box::new(request))),
-        Method::Pay => params::<PayParams>(raw).map(|PayParams { channel, cumulative, signature }| {
-            Request::Pay(SignedVoucher { voucher: Voucher { channel, cumulative }, signature })
+        Method::Pay => params::<PayParams>(raw).map(|PayParams { channel, cumulative, signature, used }| {
+            let voucher = SignedVoucher { voucher: Voucher { channel, cumulative }, signature };
+            Request::Pay(Payment { voucher, used: used.filter(|_| version >= Method::Attach.since()) })
         }),
+        Method::Attach => params(raw).map(Request::Attach),
     }
 }
 
@@ -334,25 +402,34 @@ pub(crate) enum ServerFrame {
     Hello(ServerHello),
     Answer { id: RequestId, answer: Result<Box<RawValue>, Refusal> },
     Bye(Refusal),
+    Notice(Notice),
 }
 
 /// What a server sent, or what is wrong with it.
 pub(crate) fn decode_server_frame(body: &[u8]) -> Result<ServerFrame, String> {
     let raw: RawServerFrame<'_> = read(body)?;
     match raw {
-        RawServerFrame { id: Some(id), ok: Some(ok), error: None, bye: None, hello: None } => {
+        RawServerFrame { id: Some(id), ok: Some(ok), error: None, bye: None, hello: None, notice: None } => {
             Ok(ServerFrame::Answer { id, answer: Ok(ok.to_owned()) })
         }
-        RawServerFrame { id: Some(id), ok: None, error: Some(error), bye: None, hello: None } => {
-            Ok(ServerFrame::Answer { id, answer: Err(error.into()) })
-        }
-        RawServerFrame { id: None, ok: None, error: None, bye: Some(bye), hello: None } => {
+        RawServerFrame {
+            id: Some(id),
+            ok: None,
+            error: Some(error),
+            bye: None,
+            hello: None,
+            notice: None,
+        } => Ok(ServerFrame::Answer { id, answer: Err(error.into()) }),
+        RawServerFrame { id: None, ok: None, error: None, bye: Some(bye), hello: None, notice: None } => {
             Ok(ServerFrame::Bye(bye.into()))
         }
-        RawServerFrame { id: None, ok: None, error: None, bye: None, hello: Some(hello) } => {
+        RawServerFrame { id: None, ok: None, error: None, bye: None, hello: Some(hello), notice: None } => {
             Ok(ServerFrame::Hello(hello))
         }
-        _ => Err("it is neither a hello, an answer nor a bye".to_owned()),
+        RawServerFrame { id: None, ok: None, error: None, bye: None, hello: None, notice: Some(notice) } => {
+            Ok(ServerFrame::Notice(notice))
+        }
+        _ => Err("it is neither a hello, an answer, a notice nor a bye".to_owned()),
     }
 }
 
@@ -376,7 +453,17 @@ pub(crate) fn decode_answer(method: Method, result: &RawValue) -> Result<Answer,
             Answer::Offering(hex::decode(digits).map_err(|error| format!("bytes: {error}"))?)
         }
         Method::Access => Answer::Access(result_of(result)?),
-        Method::Pay => Answer::Paid(result_of(result)?),
+        Method::Pay => {
+            let paid: StandingResult = result_of(result)?;
+            let cumulative = paid.cumulative;
+            paid.standing().map_or(Answer::Paid(Paid { cumulative }), |standing| {
+                Answer::PaidAttached(Box::new(standing))
+            })
+        }
+        Method::Attach => {
+            let attached = result_of::<StandingResult>(result)?.standing();
+            Answer::Attached(Box::new(attached.ok_or("it has no view")?))
+        }
     })
 }
 
@@ -415,12 +502,12 @@ pub(crate) fn put_request(out: &mut BytesMut, id: RequestId, request: &Request) 
         Request::Ping => put::<Empty>(out, id, method, None),
         Request::Offering(hash) => put(out, id, method, Some(&OfferingParams { hash: *hash })),
         Request::Access(request) => put(out, id, method, Some(request)),
-        Request::Pay(SignedVoucher { voucher: Voucher { channel, cumulative }, signature }) => put(
-            out,
-            id,
-            method,
-            Some(&PayParams { channel: *channel, cumulative: *cumulative, signature: *signature }),
-        ),
+        Request::Pay(Payment { voucher: signed, used }) => {
+            let Voucher { channel, cumulative } = signed.voucher;
+            let params = PayParams { channel, cumulative, signature: signed.signature, used: *used };
+            put(out, id, method, Some(&params))
+        }
+        Request::Attach(proof) => put(out, id, method, Some(proof)),
     }
 }
 
@@ -436,7 +523,14 @@ pub(crate) fn put_answer(out: &mut BytesMut, id: RequestId, answer: &Answer) -> 
         }
         Answer::Access(sealed) => put(out, id, method, sealed),
         Answer::Paid(paid) => put(out, id, method, paid),
+        Answer::PaidAttached(standing) | Answer::Attached(standing) => {
+            put(out, id, method, &StandingResult::from(&**standing))
+        }
     }
+}
+
+pub(crate) fn put_notice(out: &mut BytesMut, notice: &Notice) -> Result<(), Oversized> {
+    frame::put(out, &NoticeFrame { notice }, MAX_NOTICE)
 }
 
 pub(crate) fn put_refusal(out: &mut BytesMut, id: RequestId, refusal: &Refusal) -> Result<(), Oversized> {
@@ -448,80 +542,4 @@ pub(crate) fn put_bye(out: &mut BytesMut, refusal: &Refusal) -> Result<(), Overs
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn json_value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
-            any::<f64>().prop_map(Value::from),
-            ".{0,12}".prop_map(Value::from),
-            "0x[0-9a-f]{64}".prop_map(Value::from),
-        ];
-        let name = "(id|method|params|ok|error|bye|hello|code|details|hash|channel|.{0,4})";
-        leaf.prop_recursive(4, 24, 5, move |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map(name, inner, 0..5).prop_map(|map| json!(map)),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = decode_client_hello(&bytes);
-            let _ = decode_request(&bytes);
-            let _ = decode_server_frame(&bytes);
-        }
-
-        #[test]
-        fn any_json_is_a_message_or_a_printable_error(value in json_value()) {
-            let bytes = value.to_string().into_bytes();
-            let refusals = [decode_client_hello(&bytes).err(), decode_request(&bytes).map_or_else(Some, |it| it.1.err())];
-            for refusal in refusals.into_iter().flatten() {
-                prop_assert!(!refusal.to_string().chars().any(char::is_control));
-                let mut out = BytesMut::new();
-                put_refusal(&mut out, u64::MAX, &refusal).unwrap();
-                put_bye(&mut out, &refusal).unwrap();
-            }
-            if let Ok(ServerFrame::Answer { answer: Ok(result), .. }) = decode_server_frame(&bytes) {
-                for method in Method::ALL {
-                    let _ = decode_answer(method, &result);
-                }
-            }
-        }
-
-        #[test]
-        fn the_depth_is_what_a_parser_would_find(value in json_value(), wrap in 0_usize..24) {
-            fn depth(value: &Value) -> usize {
-                match value {
-                    Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-                    Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
-                    _ => 0,
-                }
-            }
-            let value = (0..wrap).fold(value, |inner, _| json!([inner]));
-            prop_assert_eq!(too_deep(value.to_string().as_bytes()), depth(&value) > MAX_DEPTH);
-        }
-    }
-
-    #[test]
-    fn whatever_a_refusal_says_fits_its_frame() {
-        let worst = "\u{fffd}".repeat(10_000);
-        for refusal in crate::refusal::tests::every_refusal().into_iter().chain([
-            Refusal::malformed(worst.clone()),
-            Refusal::UnknownMethod { method: worst.clone() },
-            Refusal::Other { code: worst.clone(), message: "\"\\".repeat(5_000) },
-        ]) {
-            let mut out = BytesMut::new();
-            put_refusal(&mut out, u64::MAX, &refusal).unwrap();
-            put_bye(&mut out, &refusal).unwrap();
-        }
-    }
-}
+mod tests;

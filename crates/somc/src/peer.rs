@@ -248,6 +248,18 @@ impl Peer {
         }
     }
 
+    /// Does something on the connection, dialled when there is none, and repeats all of it on the present one after a passing failure:
+    /// so it may be more than one request, of which the first [proves a channel](Client::attach). It must be safe to repeat.
+    ///
+    /// # Errors
+    /// The last failure.
+    pub async fn on_connection<T, F: Future<Output = Result<T, ClientError>>>(
+        &self,
+        ask: impl Fn(Client) -> F,
+    ) -> Result<T, ClientError> {
+        self.repeat(ask, ClientError::is_transient).await
+    }
+
     async fn repeat<T, F: Future<Output = Result<T, ClientError>>>(
         &self,
         ask: impl Fn(Client) -> F,

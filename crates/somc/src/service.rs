@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use alloy::primitives::Address;
 use async_trait::async_trait;
-use privatix_channel::{Amount, OfferingHash, SignedVoucher};
-use privatix_offering::{AccessRequest, SealedAccess};
+use privatix_channel::{AgentView, Amount, ChannelId, OfferingHash, SignedVoucher, Usage, VoucherSignature};
+use privatix_offering::{AccessRequest, ChannelProof, SealedAccess, SessionId};
 use serde::{Deserialize, Serialize};
 
 use crate::Refusal;
@@ -16,6 +17,52 @@ use crate::Refusal;
 pub struct Paid {
     /// The highest cumulative amount acknowledged, at least that of the voucher.
     pub cumulative: Amount,
+}
+
+/// Where a channel stands by its agent's books: what it answers about a channel that is proved on the connection.
+///
+/// It is the agent's word, as [`Paid`] is; but a better voucher that comes with it is the client's own signature, and proves itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What is acknowledged in all, in base units of the token. It may be less than a voucher that it answers: what the deposit does not
+    /// cover, or what is not certain to be paid because the channel closes.
+    pub cumulative: Amount,
+    /// The agent's meter, and what its service does.
+    pub view: AgentView,
+    /// The best voucher that the agent holds, where that is better than the one it answers, or than nothing. Verify it.
+    pub voucher: Option<(Amount, VoucherSignature)>,
+}
+
+/// A payment, as it comes over the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Payment {
+    pub(crate) voucher: SignedVoucher,
+    pub(crate) used: Option<Usage>,
+}
+
+/// The session on which something is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallerSession {
+    /// The agent that the client wanted. What it asks about another agent's channels is unknown here.
+    pub agent: Address,
+    /// What names the session.
+    pub id: SessionId,
+}
+
+impl CallerSession {
+    pub(crate) const fn new(agent: Address, id: SessionId) -> Self {
+        Self { agent, id }
+    }
+}
+
+/// A change of a channel's view, which an agent sends unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The view.
+    pub view: AgentView,
 }
 
 /// What an agent answers to requests. Ping is answered by the server itself.
@@ -49,6 +96,29 @@ pub trait Service: Send + Sync {
     /// one above the deposit), the next lower is passed on. Different connections never share this queue, so nobody
     /// can put a forged voucher before another's.
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal>;
+
+    /// Checks a client's proof of a channel for this session. Refuse with [`Refusal::UnknownChannel`] what is not a channel of the
+    /// session's agent, and with [`Refusal::WrongSigner`] what proves nothing.
+    ///
+    /// By default nothing is proved: then no channel has a [`standing`](Self::standing).
+    async fn attach(&self, session: CallerSession, proof: ChannelProof) -> Result<(), Refusal> {
+        let _ = (session, proof);
+        Err(Refusal::UnknownMethod { method: crate::Method::Attach.name().to_owned() })
+    }
+
+    /// Where a channel stands that was [proved](Self::attach) on the connection. Its view must be newer than each one that was
+    /// [sent](crate::Server::notify) before the call, and no older than what happened before it.
+    async fn standing(&self, channel: ChannelId) -> Result<Standing, Refusal> {
+        Err(Refusal::UnknownChannel { channel })
+    }
+
+    /// The same as [`pay`](Self::pay) for a channel that was [proved](Self::attach) on the connection. `used` is the client's own meter,
+    /// if it named one. What is no refusal for itself ([`Stale`](Refusal::Stale), [`Equal`](Refusal::Equal),
+    /// [`AboveDeposit`](Refusal::AboveDeposit), the end of the service) is answered by the standing.
+    async fn pay_attached(&self, voucher: SignedVoucher, used: Option<Usage>) -> Result<Standing, Refusal> {
+        let _ = used;
+        Err(Refusal::UnknownChannel { channel: voucher.channel() })
+    }
 }
 
 #[async_trait]
@@ -63,5 +133,17 @@ impl<S: Service + ?Sized> Service for Arc<S> {
 
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {
         (**self).pay(voucher).await
+    }
+
+    async fn attach(&self, session: CallerSession, proof: ChannelProof) -> Result<(), Refusal> {
+        (**self).attach(session, proof).await
+    }
+
+    async fn standing(&self, channel: ChannelId) -> Result<Standing, Refusal> {
+        (**self).standing(channel).await
+    }
+
+    async fn pay_attached(&self, voucher: SignedVoucher, used: Option<Usage>) -> Result<Standing, Refusal> {
+        (**self).pay_attached(voucher, used).await
     }
 }

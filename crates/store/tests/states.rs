@@ -469,7 +469,7 @@ fn of_agent(channel: ChannelId, kind: u8, value: u64) -> Input<Agent> {
         [AgentOrder::Hold, AgentOrder::Resume, AgentOrder::End, AgentOrder::Close, AgentOrder::Abandon];
     match kind {
         8 => Input::Order(orders[usize::try_from(value % 5).unwrap()]),
-        9 => Input::Peer(AgentMessage::Voucher(verified(channel, value % 1_200))),
+        9 => Input::Peer(AgentMessage::Voucher { voucher: verified(channel, value % 1_200), used: None }),
         10 => Input::Peer(AgentMessage::Access),
         11 => {
             let (seq, cumulative) = (u32::try_from(value % 12).unwrap(), amount(value.into()));
@@ -486,8 +486,8 @@ fn of_client(channel: ChannelId, kind: u8, value: u64) -> Input<Client> {
     let messages = [
         ClientMessage::Access(Fetched::default()),
         ClientMessage::AccessNotReady(None),
-        ClientMessage::Paid { acknowledged, ended: false },
-        ClientMessage::Stale { acknowledged },
+        ClientMessage::Paid { acknowledged, ended: false, carried: Carried::default() },
+        ClientMessage::Stale { acknowledged, carried: Carried::default() },
         ClientMessage::NotNow(None),
         ClientMessage::Unanswered { seq: u32::try_from(value % 12).unwrap() },
     ];

@@ -294,7 +294,7 @@ impl Side {
         let voucher = Voucher { channel: id(), cumulative: Amount::new(cumulative) };
         let signed = sign_voucher(&key(), &domain(), voucher).unwrap();
         let verified = Verified::check(&VoucherVerifier::new(domain(), &descriptor()), &signed).unwrap();
-        let input = Input::Peer(AgentMessage::Voucher(verified));
+        let input = Input::Peer(AgentMessage::Voucher { voucher: verified, used: None });
         drop(self.decider.decide_with(id(), input, &self.runner.paying(signed)).await.unwrap());
     }
 

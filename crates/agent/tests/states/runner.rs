@@ -193,7 +193,7 @@ impl Scene {
         let signed = self.voucher(cumulative);
         let verifier = VoucherVerifier::new(self.contracts.domain, &self.descriptor);
         let verified = Verified::check(&verifier, &signed).unwrap();
-        let input = Input::Peer(AgentMessage::Voucher(verified));
+        let input = Input::Peer(AgentMessage::Voucher { voucher: verified, used: None });
         let paid = self.decider.decide_with(self.id, input, &self.runner.paying(signed)).await.unwrap();
         reply(&paid)
     }

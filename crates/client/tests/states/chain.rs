@@ -45,7 +45,13 @@ async fn an_undone_close_by_the_agent_is_asked_for_again() {
     let scene = Scene::served().await;
     scene.uses(60).await;
     // The agent ends the service, and closes.
-    scene.give(Input::Peer(ClientMessage::Paid { acknowledged: a(60), ended: true })).await;
+    scene
+        .give(Input::Peer(ClientMessage::Paid {
+            acknowledged: a(60),
+            ended: true,
+            carried: Carried::default(),
+        }))
+        .await;
     obey(&scene).await;
     scene.happens(2, CLOSED).await;
     scene.calm.wait(Duration::from_hours(9));
@@ -67,7 +73,13 @@ async fn an_undone_close_by_the_agent_is_asked_for_again() {
 async fn a_service_goes_on_when_the_close_that_stopped_it_is_undone() {
     let scene = Scene::served().await;
     scene.uses(60).await;
-    scene.give(Input::Peer(ClientMessage::Paid { acknowledged: a(60), ended: false })).await;
+    scene
+        .give(Input::Peer(ClientMessage::Paid {
+            acknowledged: a(60),
+            ended: false,
+            carried: Carried::default(),
+        }))
+        .await;
     scene.happens(2, CLOSED).await;
     obey(&scene).await;
     assert_eq!(scene.state().await.own.service.actual, Actual::Absent);

@@ -330,7 +330,13 @@ async fn fault_78_a_channel_whose_voucher_cannot_be_read_is_closed_by_order() {
     let mut scene = Scene::served().await;
     let orders = taking_orders(&mut scene);
     scene.uses(60).await;
-    scene.give(Input::Peer(ClientMessage::Paid { acknowledged: a(40), ended: false })).await;
+    scene
+        .give(Input::Peer(ClientMessage::Paid {
+            acknowledged: a(40),
+            ended: false,
+            carried: Carried::default(),
+        }))
+        .await;
     let refused = orders.abandon(id(), Given::by_user()).await.unwrap_err();
     assert!(matches!(&refused, NodeError::Refused(why) if why.contains("can be read")), "{refused}");
     let mut tx = scene.db.begin().await.unwrap();
@@ -364,7 +370,7 @@ async fn what_an_agent_claims_after_a_restore_is_accepted_by_its_amount() {
     let refused = orders.accept_claim(id(), a(90), Given::by_user()).await.unwrap_err();
     assert!(matches!(&refused, NodeError::Refused(why) if why.contains("claims nothing")), "{refused}");
     *scene.calm.kept_open.lock().unwrap() = Some(Uptime::new(1_000_000));
-    scene.give(Input::Peer(ClientMessage::Stale { acknowledged: a(90) })).await;
+    scene.give(Input::Peer(ClientMessage::Stale { acknowledged: a(90), carried: Carried::default() })).await;
     assert_eq!(orders.claimed(id()).await.unwrap(), Some(a(90)));
     assert_eq!(scene.state().await.own.service.target, Target::Suspended);
     // The user decides about the amount that was shown, and not about whatever the agent claims by now.
@@ -383,7 +389,7 @@ async fn what_an_agent_claims_after_a_restore_is_accepted_by_its_amount() {
     let refused = orders.accept_claim(id(), a(95), given("claim")).await.unwrap_err();
     assert!(matches!(refused, NodeError::Store(StoreError::OrderKeyUsed { .. })), "{refused}");
     // A higher claim is another one.
-    scene.give(Input::Peer(ClientMessage::Stale { acknowledged: a(95) })).await;
+    scene.give(Input::Peer(ClientMessage::Stale { acknowledged: a(95), carried: Carried::default() })).await;
     assert_eq!(orders.claimed(id()).await.unwrap(), Some(a(95)));
 }
 

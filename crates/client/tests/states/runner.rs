@@ -88,7 +88,7 @@ async fn what_is_due_is_signed_and_stored_before_it_is_sent_and_a_close_request_
     assert_eq!(stored.signed.cumulative(), a(60));
     let [sent] = scene.asked.sent.lock().unwrap()[..] else { panic!("not sent") };
     assert_eq!(sent.cumulative, a(60));
-    let received = ClientMessage::Paid { acknowledged: a(60), ended: false };
+    let received = ClientMessage::Paid { acknowledged: a(60), ended: false, carried: Carried::default() };
     assert_eq!(scene.give(Input::Peer(received)).await.state.book.acknowledged, a(60));
 
     scene.order(ClientOrder::Close).await.unwrap();

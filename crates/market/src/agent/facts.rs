@@ -33,9 +33,12 @@ pub(super) fn apply(
         }
         Input::Tx { seq, purpose, fate } => transaction(state, *seq, *purpose, *fate, env),
         Input::Order(order) => self::order(state, *order, env)?,
-        Input::Peer(AgentMessage::Voucher(voucher)) => {
-            return payment::voucher(state, *voucher, env).map(Some);
+        Input::Peer(AgentMessage::Voucher { voucher, used }) => {
+            let reply = payment::voucher(state, *voucher, env)?;
+            state.own.reported = used.or(state.own.reported);
+            return Ok(Some(reply));
         }
+        Input::Peer(AgentMessage::Attach) => return Ok(Some(payment::attach(state))),
         Input::Peer(AgentMessage::Access) => return Ok(Some(payment::access(state, env))),
         Input::Report(never) => match *never {},
     }

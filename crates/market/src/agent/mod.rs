@@ -13,6 +13,7 @@ mod owners;
 mod payment;
 mod policy;
 mod service;
+mod view;
 mod wants;
 
 pub use self::{
@@ -124,7 +125,7 @@ impl Party for Agent {
         facts::derive(&mut next, env);
         let mut effects = Vec::new();
         if next.book.best != state.book.best
-            && let Input::Peer(AgentMessage::Voucher(voucher)) = input
+            && let Input::Peer(AgentMessage::Voucher { voucher, .. }) = input
         {
             effects.push(crate::Effect::Own(AgentEffect::Keep(*voucher)));
         }

@@ -54,10 +54,21 @@ pub struct AgentOwn {
     pub blocked: Option<Blocked>,
     /// How often a close was replaced by a better one.
     pub replaced: Replaced,
+    /// What the client's meter showed last, as it says. It is shown, and decides nothing. A payment alone does not store it: it is
+    /// stored with the next decision that stores more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported: Option<Usage>,
+    /// The number of the access that the client is given: another one once it differs.
+    #[serde(skip_serializing_if = "is_first")]
+    pub access: u32,
     /// By the operator's order, what is claimable is left to the client.
     pub abandoned: bool,
-    /// Which access the client is given: another number once it differs from an earlier one.
-    pub access: u32,
+}
+
+/// Whether no other access was given yet.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_first(access: &u32) -> bool {
+    *access == 0
 }
 
 /// What an agent's transactions about a channel are for.

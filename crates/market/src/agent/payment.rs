@@ -1,6 +1,6 @@
 //! What a client sends: which vouchers are kept, what is acknowledged, and who receives access.
 
-use privatix_channel::{Amount, OnChain, Phase};
+use privatix_channel::{Amount, OnChain, Phase, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::{Agent, AgentEffect, AgentEnd, AgentState, service};
@@ -11,7 +11,14 @@ use crate::{Book, Decision, Effect, Env, Refused, Target, Verified, Why};
 #[non_exhaustive]
 pub enum AgentMessage {
     /// A payment.
-    Voucher(Verified),
+    Voucher {
+        /// What is paid with.
+        voucher: Verified,
+        /// The client's own total, if it came on a connection on which the channel was proved. It is shown, and decides nothing.
+        used: Option<Usage>,
+    },
+    /// The client has proved the channel on the connection, and asks what is known of it.
+    Attach,
     /// The client, proven by its signature, asks for access to the service.
     Access,
 }
@@ -37,6 +44,11 @@ pub enum Reply {
         /// What is acknowledged in all, in base units.
         acknowledged: Amount,
     },
+    /// What is known of the channel: the answer to [`AgentMessage::Attach`].
+    Known {
+        /// What is acknowledged in all, in base units.
+        acknowledged: Amount,
+    },
     /// The channel names no signer, so no voucher of it is certain to pay.
     NoSigner,
     /// It is not taken now.
@@ -52,6 +64,29 @@ pub enum Reply {
         /// Whether it has closed, or has not opened yet.
         closed: bool,
     },
+}
+
+impl Reply {
+    /// The amount of the stored voucher that the answer carries on a connection on which the channel was proved: the best one, where it
+    /// is above the one that was `sent`. It proves what the client signed, and promises nothing. None while the stored one cannot be
+    /// read, since the book does not count it then.
+    pub fn carries(&self, sent: Option<Amount>, book: &Book) -> Option<Amount> {
+        match self {
+            Self::Paid { .. }
+            | Self::Kept { .. }
+            | Self::Stale { .. }
+            | Self::Known { .. }
+            | Self::NotOpen { closed: true } => {
+                Some(book.best).filter(|best| *best > sent.unwrap_or(Amount::ZERO))
+            }
+            Self::NoSigner
+            | Self::NotNow(_)
+            | Self::Access
+            | Self::NotReady(_)
+            | Self::Ended(_)
+            | Self::NotOpen { closed: false } => None,
+        }
+    }
 }
 
 /// Why a voucher is not taken now, or access not given yet, as far as the agent's answer gives a reason.
@@ -81,6 +116,20 @@ pub(super) fn access(state: &AgentState, env: &Env<'_, Agent>) -> Reply {
         (None, (_, why)) => Reply::NotReady(why.unwrap_or(Why::Opening)),
         (Some(_), (Target::Absent, Some(why))) => Reply::NotReady(why),
         (Some(_), _) => Reply::Access,
+    }
+}
+
+/// What is known of the channel. It acknowledges nothing that was not acknowledged before, so that nothing is to be stored.
+pub(super) fn attach(state: &AgentState) -> Reply {
+    if !state.descriptor.names_signer() {
+        return Reply::NoSigner;
+    }
+    match state.chain.phase() {
+        Phase::Unopened => Reply::NotOpen { closed: false },
+        Phase::Closed { .. } => Reply::NotOpen { closed: true },
+        Phase::Open | Phase::Closing { .. } => Reply::Known {
+            acknowledged: state.book.acknowledged.min(state.chain.deposit).max(state.chain.paid),
+        },
     }
 }
 

@@ -1,6 +1,8 @@
 //! What an agent wants of the service: opening, payment and patience.
 
-use privatix_billing::{AgentAction, Assessment, SuspendReason, TerminateReason, Terms, assess_agent};
+use privatix_billing::{
+    Account, AgentAction, Assessment, SuspendReason, TerminateReason, Terms, assess_agent,
+};
 use privatix_channel::{Phase, ServiceStatus, Usage};
 
 use super::{Agent, AgentEnd, AgentState, Unserved};
@@ -48,7 +50,12 @@ pub(super) fn wanted(state: &AgentState, env: &Env<'_, Agent>) -> (Target, Optio
 
 /// Billing's answer for a service that runs: whether it may, and when that changes.
 fn assess(state: &AgentState, terms: &Terms, env: &Env<'_, Agent>) -> Assessment {
-    assess_agent(terms, &usage::account(state, ServiceStatus::Active, env), usage::moment(env.uptime))
+    assess_agent(terms, &account(state, env), usage::moment(env.uptime))
+}
+
+/// The channel as billing sees it, where the service runs.
+pub(super) fn account(state: &AgentState, env: &Env<'_, Agent>) -> Account {
+    usage::account(state, ServiceStatus::Active, env)
 }
 
 /// See [`AgentState::bound`].

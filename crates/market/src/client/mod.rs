@@ -15,6 +15,7 @@ mod policy;
 mod requests;
 mod restored;
 mod service;
+mod shown;
 mod top_up;
 mod wants;
 
@@ -25,6 +26,7 @@ pub use self::{
     policy::ClientPolicy,
     requests::{Ask, Reach, Request},
     restored::Restored,
+    shown::{Carried, Shown},
 };
 
 use std::time::Duration;
@@ -89,16 +91,35 @@ pub enum ClientMessage {
         acknowledged: Amount,
         /// Whether the agent has ended the service.
         ended: bool,
+        /// What else the answer carries.
+        carried: Carried,
     },
     /// A voucher is below what the agent knows.
     Stale {
         /// What it knows, in base units.
         acknowledged: Amount,
+        /// What else the answer carries.
+        carried: Carried,
     },
+    /// The channel was proved on the connection: the answer to [`Ask::Attach`].
+    Known {
+        /// What is acknowledged in all, in base units.
+        acknowledged: Amount,
+        /// What else the answer carries.
+        carried: Carried,
+    },
+    /// The agent speaks version 1, in which nothing can be proved: the answer to [`Ask::Attach`]. It says nothing of whether the agent
+    /// can be reached.
+    InClear,
+    /// What the agent shows of the channel has changed: a notice, that nobody asked for.
+    View(Shown),
     /// No voucher is taken now, for this reason if the agent gave one.
     NotNow(Option<NotNow>),
     /// The agent closes the channel, or does not serve it.
-    Closing,
+    Closing {
+        /// What else the answer carries.
+        carried: Carried,
+    },
     /// The agent is there, and has no voucher to answer about.
     Pong,
     /// The agent was asked, and did not answer in time.
@@ -140,6 +161,8 @@ pub enum ClientEffect {
     },
     /// Sign a voucher over this amount in all, and store it. Reported as [`ClientReport::Signed`].
     Sign(Amount),
+    /// Store this signature, which the agent's answer carried, as the best voucher: in the transaction that stores the state.
+    Adopt(Verified),
     /// Send the best voucher, in place of one that is being sent.
     Send {
         /// The number of the request.
@@ -188,6 +211,22 @@ pub enum ClientNotice {
     Claimed {
         /// What the agent claims in all, in base units.
         claimed: Amount,
+    },
+    /// This database did not know all that was signed: its agent has shown a better voucher, which counts from now on.
+    Adopted {
+        /// What was known to be signed in all, in base units.
+        known: Amount,
+        /// What the voucher is over in all, in base units.
+        adopted: Amount,
+    },
+    /// The agent's meter is so far above this side's that the difference is not paid for.
+    MetersApart {
+        /// This side's total.
+        ours: Usage,
+        /// The agent's.
+        theirs: Usage,
+        /// The most that is paid for.
+        most: Usage,
     },
     /// Alarm: the service adapter did not stop the service in time. It may go on.
     ServiceLost,

@@ -3,7 +3,7 @@
 use privatix_channel::{Amount, ChannelStatus, Closure, OnChain, ServiceStatus, Usage};
 use serde::{Deserialize, Serialize};
 
-use super::{Floor, Reach, Request, Restored};
+use super::{Floor, Reach, Request, Restored, Shown};
 use crate::flight::Brings;
 use crate::{
     Again, Blocked, Ended, Flight, NotNow, OrderId, Purpose, RecoveryId, Service, Stopwatch, Trouble, Uptime,
@@ -61,6 +61,9 @@ pub struct ClientOwn {
     pub not_opened: Option<Trouble>,
     /// What the agent claims beyond what a restored database shows as signed.
     pub floor: Option<Floor>,
+    /// What the agent showed of the channel last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub theirs: Option<Shown>,
     /// What is being signed: reported in the transaction that stores the state.
     #[serde(skip)]
     pub signing: Option<Amount>,
@@ -219,6 +222,8 @@ pub enum ClientEnd {
     AgentEnded,
     /// The agent claims more than was signed.
     AgentClaimsMore,
+    /// Somebody else uses the channel's key: the agent showed a voucher that this side signed neither in this run nor before.
+    KeyUsedElsewhere,
     /// The user does not permit to contact the agent.
     Excluded,
     /// Nobody used the service for too long.

@@ -4,8 +4,10 @@ use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
 use super::requests::{self, Ask, Reach};
-use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientMessage, ClientPurpose, ClientState};
-use super::{billing, facts, wants};
+use super::{
+    AccessStatus, Carried, Client, ClientEffect, ClientEnd, ClientMessage, ClientPurpose, ClientState,
+};
+use super::{Shown, billing, facts, wants};
 use crate::{Effect, Env, Flight, Owner, Refused, Trouble, Verified};
 
 /// What an agent claims beyond what a restored database shows as signed. Below it every voucher would be in vain.
@@ -111,7 +113,13 @@ pub(super) fn signed(
 
 /// The agent's message.
 pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env<'_, Client>) {
-    let is_answer = !matches!(message, ClientMessage::Unanswered { .. } | ClientMessage::NotPermitted);
+    let is_answer = !matches!(
+        message,
+        ClientMessage::Unanswered { .. }
+            | ClientMessage::NotPermitted
+            | ClientMessage::InClear
+            | ClientMessage::View(_)
+    );
     if is_answer {
         (state.own.peer, state.own.unasked) = (Reach::Answers, false);
         state.own.not_now = match message {
@@ -130,26 +138,35 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
                 requests::pause(state, env, |request| request.what == Ask::Access);
             }
         }
-        ClientMessage::Paid { acknowledged, ended } => {
+        ClientMessage::Paid { acknowledged, ended, carried } => {
+            takes(state, carried);
             knows(state, acknowledged, env);
             answered_ping(state, env);
             if ended {
                 facts::end(state, ClientEnd::AgentEnded, env);
             }
         }
-        ClientMessage::Stale { acknowledged } => {
+        ClientMessage::Stale { acknowledged, carried } => {
+            takes(state, carried);
             knows(state, acknowledged, env);
             // Where there is a voucher, its repetition is the ping.
             if is_pinging(state) {
                 answered_ping(state, env);
             }
         }
+        ClientMessage::Known { acknowledged, carried } => {
+            takes(state, carried);
+            knows(state, acknowledged, env);
+        }
+        ClientMessage::InClear => {}
+        ClientMessage::View(shown) => shows(state, shown),
         ClientMessage::Pong => answered_ping(state, env),
         ClientMessage::NotNow(_) => {
             state.own.peer = Reach::NotNow;
             requests::pause(state, env, |request| matches!(request.what, Ask::Voucher | Ask::Ping));
         }
-        ClientMessage::Closing => {
+        ClientMessage::Closing { carried } => {
+            takes(state, carried);
             requests::pause(state, env, |request| request.what == Ask::Voucher);
             facts::end(state, ClientEnd::AgentEnded, env);
         }
@@ -170,6 +187,20 @@ fn answered_ping(state: &mut ClientState, env: &Env<'_, Client>) {
         state.own.pinged = requests::is_idle(state, env);
     } else {
         state.own.idle.reset(env.uptime);
+    }
+}
+
+/// What an answer carries on a proved connection.
+fn takes(state: &mut ClientState, carried: Carried) {
+    if let Some(shown) = carried.view {
+        shows(state, shown);
+    }
+}
+
+/// The agent shows this of the channel.
+fn shows(state: &mut ClientState, shown: Shown) {
+    if state.own.theirs.is_none_or(|known| shown.is_newer(known)) {
+        state.own.theirs = Some(shown);
     }
 }
 

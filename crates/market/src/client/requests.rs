@@ -4,7 +4,7 @@ use privatix_billing::Terms;
 use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
-use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientState, Fetched, wants};
+use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientOwn, ClientState, Fetched, wants};
 use crate::flight::next;
 use crate::{Again, Effect, Env, Owner, Uptime, adapter};
 
@@ -21,6 +21,8 @@ pub enum Ask {
     Access,
     /// Any answer; where there is a voucher, by its repetition.
     Ping,
+    /// To prove the channel on the connection, and to learn what the agent knows of it.
+    Attach,
 }
 
 /// A request to the agent.
@@ -58,8 +60,15 @@ pub enum Reach {
 fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
     let own = &state.own;
     let ending = wants::ending(state);
-    let is_over =
-        matches!(ending, Some(ClientEnd::Excluded | ClientEnd::AgentClaimsMore | ClientEnd::NotOpened(_)));
+    let is_over = matches!(
+        ending,
+        Some(
+            ClientEnd::Excluded
+                | ClientEnd::AgentClaimsMore
+                | ClientEnd::KeyUsedElsewhere
+                | ClientEnd::NotOpened(_)
+        )
+    );
     if state.chain.phase() != Phase::Open || is_over {
         return Vec::new();
     }
@@ -89,7 +98,13 @@ fn refetches(state: &ClientState, env: &Env<'_, Client>) -> Option<Uptime> {
         && own.ending.is_none()
         && state.terms.is_some()
         && state.chain.phase() == Phase::Open;
-    (is_wanted && own.unreached == Some(env.instance)).then_some(own.refetch.at)
+    let is_unreached = own.unreached == Some(env.instance);
+    (is_wanted && (is_unreached || has_another(own))).then_some(own.refetch.at)
+}
+
+/// Whether the agent shows that it has another access than the one that is here.
+fn has_another(own: &ClientOwn) -> bool {
+    own.theirs.is_some_and(|shown| shown.view.access != own.access_number.unwrap_or_default())
 }
 
 /// The agent gave access, which was stored.
@@ -110,7 +125,10 @@ pub(super) fn fetched(state: &mut ClientState, fetched: Fetched, env: &Env<'_, C
             adapter::changed(state, env);
         }
     }
-    (state.own.access, state.own.access_number) = (AccessStatus::Here, fetched.number);
+    let own = &mut state.own;
+    own.access = AccessStatus::Here;
+    // Without a number of its own it is the one that was shown last.
+    own.access_number = fetched.number.or(own.theirs.map(|shown| shown.view.access));
 }
 
 /// Whether a voucher waits for the agent's answer.

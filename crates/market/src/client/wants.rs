@@ -66,7 +66,10 @@ fn request(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
 /// `None` where nothing more is paid.
 pub(super) fn last_payment(state: &ClientState, env: &Env<'_, Client>) -> Option<Uptime> {
     let ending = state.own.ending?;
-    if matches!(ending.why, ClientEnd::NotOpened(_) | ClientEnd::AgentClaimsMore) {
+    if matches!(
+        ending.why,
+        ClientEnd::NotOpened(_) | ClientEnd::AgentClaimsMore | ClientEnd::KeyUsedElsewhere
+    ) {
         return None;
     }
     let latest = ending.since.plus(env.policy.last_voucher);
@@ -104,6 +107,7 @@ pub(super) const fn is_at_once(why: ClientEnd) -> bool {
         ClientEnd::CloseByOrder
         | ClientEnd::NotOpened(_)
         | ClientEnd::AgentClaimsMore
+        | ClientEnd::KeyUsedElsewhere
         | ClientEnd::Excluded => true,
         ClientEnd::ByOrder
         | ClientEnd::NoAccess

@@ -15,3 +15,4 @@ mod service;
 mod settlement;
 mod support;
 mod undone;
+mod view;

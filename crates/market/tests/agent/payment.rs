@@ -117,7 +117,8 @@ fn a_voucher_of_another_channel_is_no_input() {
     let mut run = Run::open(100);
     let found = ChannelId::new([9; 32].into());
     let other = Verified::check(&Signed, &(found, 10)).unwrap();
-    let refused = run.try_give(&Input::Peer(AgentMessage::Voucher(other))).unwrap_err();
+    let refused =
+        run.try_give(&Input::Peer(AgentMessage::Voucher { voucher: other, used: None })).unwrap_err();
     assert_eq!(refused, Refused::WrongChannel { expected: id(), found });
 }
 

@@ -9,7 +9,8 @@ use privatix_market::*;
 pub(crate) use crate::common::*;
 
 pub(crate) fn voucher(cumulative: u128) -> Input<Agent> {
-    Input::Peer(AgentMessage::Voucher(Verified::check(&Signed, &(id(), cumulative)).unwrap()))
+    let voucher = Verified::check(&Signed, &(id(), cumulative)).unwrap();
+    Input::Peer(AgentMessage::Voucher { voucher, used: None })
 }
 
 /// The client asks for access.

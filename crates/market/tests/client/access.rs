@@ -1,9 +1,9 @@
 //! Access: when the agent is asked for it, what its answers mean, and what of the service there is without it.
 
-use privatix_channel::OnChain;
+use privatix_channel::{AgentView, OnChain, ServiceState, Usage};
 use privatix_market::{
-    AccessStatus, Actual, Answered, ClientEnd, ClientMessage, ClientOrder, ClientOwn, Fetched, Input, NotNow,
-    Reach, Target, Why,
+    AccessStatus, Actual, Answered, Carried, ClientEnd, ClientMessage, ClientOrder, ClientOwn, Fetched,
+    Input, NotNow, Reach, Shown, Target, Uptime, Why,
 };
 
 use crate::support::{HOUR, Run, a, closed, closing, open};
@@ -57,9 +57,9 @@ fn what_the_agents_answer_to_the_request_for_access_means() {
         (M::Unanswered { seq: 1 }, "", "ask 2 Access", AccessStatus::None, None),
         (M::Unanswered { seq: 9 }, "", "", AccessStatus::None, None), // about another request
         (M::Pong, "", "", AccessStatus::None, None),
-        (M::Closing, "", "", AccessStatus::None, Some(ClientEnd::AgentEnded)),
+        (M::Closing { carried: Carried::default() }, "", "", AccessStatus::None, Some(ClientEnd::AgentEnded)),
         (
-            M::Paid { acknowledged: a(0), ended: true },
+            M::Paid { acknowledged: a(0), ended: true, carried: Carried::default() },
             "",
             "",
             AccessStatus::None,
@@ -114,6 +114,40 @@ fn access_is_asked_for_again_while_the_adapter_does_not_reach_the_agent() {
     assert_eq!(run.give(&Input::Reached(false)), "ask 9 Access");
     assert_eq!(run.peer(SAME), "");
     assert_eq!(run.after(5), "ask 10 Access");
+}
+
+/// The agent shows that its access has this number.
+fn view(number: u64, access: u32) -> ClientMessage {
+    let view = AgentView {
+        number,
+        used: Usage::ZERO,
+        service: ServiceState::Running,
+        reason: None,
+        resumes_at: None,
+        access,
+    };
+    ClientMessage::View(Shown { connected: Uptime::default(), view })
+}
+
+#[test]
+fn access_is_asked_for_again_once_the_agent_shows_another_number() {
+    let mut run = Run::open(100);
+    run.state.own.service.target = Target::Running;
+    assert_eq!(run.peer(view(1, 0)), "", "the first one has this number");
+    assert_eq!(run.peer(view(2, 2)), "ask 1 Access");
+    assert_eq!(run.peer(OTHER), "drive 2");
+    assert_eq!((run.done(), run.after(3_600)), (String::new(), String::new()));
+    // A restored agent counts from less. Without a number, what came is what was shown.
+    assert_eq!(run.peer(view(3, 1)), "ask 3 Access");
+    assert_eq!(run.peer(SAME), "");
+    assert_eq!((run.state.own.access_number, run.after(3_600)), (Some(1), String::new()));
+    // An agent that shows one number and gives another one is asked less and less often.
+    assert_eq!(run.peer(view(4, 9)), "ask 4 Access");
+    for (seq, pause) in [(5, 5), (6, 10), (7, 20)] {
+        assert_eq!(run.peer(ClientMessage::Access(Fetched { number: Some(2), is_same: true })), "");
+        assert_eq!(run.after(pause - 1), "");
+        assert_eq!(run.after(1), format!("ask {seq} Access"));
+    }
 }
 
 #[test]

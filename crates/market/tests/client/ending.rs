@@ -3,8 +3,8 @@
 use privatix_billing::TermsDraft;
 use privatix_channel::OnChain;
 use privatix_market::{
-    AgentPolicy, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn, ClientPolicy, Input, Reach,
-    Refused, Trouble, Uptime,
+    AgentPolicy, Carried, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientOwn, ClientPolicy,
+    Input, Reach, Refused, Trouble, Uptime,
 };
 
 use crate::support::{HOUR, Run, a, closed, closing, hours, open};
@@ -27,7 +27,7 @@ fn what_ends_a_service_and_whether_its_agent_is_waited_for() {
         run
     };
     let use_of = |used| Input::Used { used: privatix_channel::Usage::new(used), running: false };
-    let paid = |ended| ClientMessage::Paid { acknowledged: a(60), ended };
+    let paid = |ended| ClientMessage::Paid { acknowledged: a(60), ended, carried: Carried::default() };
     let rows: Vec<Row> = vec![
         ("the user ends it", served(), order(ClientOrder::End), ClientEnd::ByOrder, "drive 1", ""),
         (
@@ -39,11 +39,18 @@ fn what_ends_a_service_and_whether_its_agent_is_waited_for() {
             "submit 2 request_close 60",
         ),
         ("the agent ends it", served(), peer(paid(true)), ClientEnd::AgentEnded, "drive 1", ""),
-        ("the agent closes", served(), peer(ClientMessage::Closing), ClientEnd::AgentEnded, "drive 1", ""),
+        (
+            "the agent closes",
+            served(),
+            peer(ClientMessage::Closing { carried: Carried::default() }),
+            ClientEnd::AgentEnded,
+            "drive 1",
+            "",
+        ),
         (
             "the agent claims more",
             served(),
-            peer(ClientMessage::Stale { acknowledged: a(61) }),
+            peer(ClientMessage::Stale { acknowledged: a(61), carried: Carried::default() }),
             ClientEnd::AgentClaimsMore,
             "submit 1 request_close 60, drive 2",
             "",
@@ -92,10 +99,14 @@ fn what_ends_no_service() {
         change(&mut run);
         run
     };
-    let stale = Input::Peer(ClientMessage::Stale { acknowledged: a(61) });
+    let stale = Input::Peer(ClientMessage::Stale { acknowledged: a(61), carried: Carried::default() });
     let rows = [
         ("an agent that takes nothing now", but(|_| {}), Input::Peer(ClientMessage::NotNow(None))),
-        ("an agent that knows less", but(|_| {}), Input::Peer(ClientMessage::Stale { acknowledged: a(10) })),
+        (
+            "an agent that knows less",
+            but(|_| {}),
+            Input::Peer(ClientMessage::Stale { acknowledged: a(10), carried: Carried::default() }),
+        ),
         ("a claim in a recovery", but(|run| run.kept_open = Some(9_000)), stale.clone()),
         ("a claim where the voucher cannot be read", but(|run| run.damaged = true), stale),
         ("a settlement of what was signed", but(|_| {}), Input::Chain(open(100, 60))),
@@ -140,7 +151,11 @@ fn an_agent_that_answers_and_takes_no_payment_is_given_up_and_its_user_is_shown_
     type Answer = fn(u32) -> ClientMessage;
     let rows: [(&str, Answer, bool); 3] = [
         ("not now", |_| ClientMessage::NotNow(None), true),
-        ("less than it was sent", |_| ClientMessage::Stale { acknowledged: a(0) }, true),
+        (
+            "less than it was sent",
+            |_| ClientMessage::Stale { acknowledged: a(0), carried: Carried::default() },
+            true,
+        ),
         ("nothing", |seq| ClientMessage::Unanswered { seq }, false),
     ];
     for (name, answer, answers) in rows {

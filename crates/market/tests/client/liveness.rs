@@ -131,7 +131,9 @@ impl World {
         for request in self.run.state.own.requests.clone() {
             let acknowledged = self.run.state.book.best;
             self.peer(match request.what {
-                Ask::Voucher => ClientMessage::Paid { acknowledged, ended: false },
+                Ask::Voucher => {
+                    ClientMessage::Paid { acknowledged, ended: false, carried: Carried::default() }
+                }
                 Ask::Access => {
                     ClientMessage::Access(Fetched { number: None, is_same: request.seq.is_multiple_of(2) })
                 }
@@ -292,10 +294,17 @@ impl World {
             22 => self.adapter(Answered::Refused),
             23 => self.answers(),
             24 => {
-                self.peer(ClientMessage::Paid { acknowledged: self.run.state.book.best, ended: value == 7 });
+                self.peer(ClientMessage::Paid {
+                    acknowledged: self.run.state.book.best,
+                    ended: value == 7,
+                    carried: Carried::default(),
+                });
             }
             25 if value.is_multiple_of(3) || self.run.kept_open.is_some() => {
-                self.peer(ClientMessage::Stale { acknowledged: a(value.into()) });
+                self.peer(ClientMessage::Stale {
+                    acknowledged: a(value.into()),
+                    carried: Carried::default(),
+                });
             }
             26 => self.peer(ClientMessage::NotNow(None)),
             27 => {
@@ -306,7 +315,7 @@ impl World {
                 let order = if value.is_multiple_of(2) { ClientOrder::Pause } else { ClientOrder::Resume };
                 self.give(&Input::Order(order));
             }
-            29 if value < 10 => self.peer(ClientMessage::Closing),
+            29 if value < 10 => self.peer(ClientMessage::Closing { carried: Carried::default() }),
             30 if value < 10 => self.peer(ClientMessage::NotPermitted),
             31 => self.peer(if value < 10 {
                 ClientMessage::AccessRefused

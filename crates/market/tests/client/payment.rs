@@ -3,8 +3,8 @@
 use privatix_billing::{Billing, Measure};
 use privatix_channel::Usage;
 use privatix_market::{
-    Actual, Client, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientReport, Input, Party as _,
-    Target, Trouble, Why,
+    Actual, Carried, Client, ClientEnd, ClientMessage, ClientNotice, ClientOrder, ClientReport, Input,
+    Party as _, Target, Trouble, Why,
 };
 
 use crate::support::{HOUR, Run, a, open};
@@ -21,7 +21,10 @@ fn a_restored_client_signs_nothing_below_its_agents_claim() {
     let mut run = restored();
     // First it asks what the agent knows.
     assert_eq!(run.used(65), "send 1 60");
-    assert_eq!(run.peer(ClientMessage::Stale { acknowledged: a(90) }), "drive 2");
+    assert_eq!(
+        run.peer(ClientMessage::Stale { acknowledged: a(90), carried: Carried::default() }),
+        "drive 2"
+    );
     assert_eq!(run.notices, [ClientNotice::Claimed { claimed: a(90) }]);
     assert_eq!(run.target(), (Target::Suspended, Some(Why::Claimed)));
     assert_eq!(run.ending(), None);
@@ -40,7 +43,7 @@ fn a_restored_client_signs_nothing_below_its_agents_claim() {
 fn a_claim_that_the_user_believes_is_paid_on_from() {
     let mut run = restored();
     run.give(&Input::Look);
-    run.peer(ClientMessage::Stale { acknowledged: a(90) });
+    run.peer(ClientMessage::Stale { acknowledged: a(90), carried: Carried::default() });
     run.done();
     assert_eq!(run.give(&Input::Order(ClientOrder::AcceptClaim)), "drive 3");
     run.done();
@@ -52,10 +55,13 @@ fn a_claim_that_the_user_believes_is_paid_on_from() {
 fn a_claim_above_the_deposit_is_not_believed_and_outside_of_a_recovery_none_is() {
     let mut run = restored();
     run.give(&Input::Look);
-    run.peer(ClientMessage::Stale { acknowledged: a(201) });
+    run.peer(ClientMessage::Stale { acknowledged: a(201), carried: Carried::default() });
     assert_eq!((run.state.own.floor, run.ending()), (None, None));
     let mut run = Run::open(200).paid(60);
-    assert_eq!(run.peer(ClientMessage::Stale { acknowledged: a(61) }), "submit 1 request_close 60, drive 2");
+    assert_eq!(
+        run.peer(ClientMessage::Stale { acknowledged: a(61), carried: Carried::default() }),
+        "submit 1 request_close 60, drive 2"
+    );
     assert_eq!(run.ending(), Some(ClientEnd::AgentClaimsMore));
 }
 
@@ -88,7 +94,7 @@ fn what_is_due_is_signed_and_sent_until_it_is_acknowledged() {
 fn a_voucher_that_is_not_taken_is_sent_again_after_a_pause() {
     for message in [
         ClientMessage::NotNow(None),
-        ClientMessage::Stale { acknowledged: a(5) },
+        ClientMessage::Stale { acknowledged: a(5), carried: Carried::default() },
         ClientMessage::Unanswered { seq: 1 },
     ] {
         let mut run = Run::open(100);

@@ -2,7 +2,8 @@
 
 use privatix_channel::OnChain;
 use privatix_market::{
-    AccessStatus, Actual, Answered, Ask, ClientEnd, ClientMessage, ClientOrder, Floor, Input, Target, Why,
+    AccessStatus, Actual, Answered, Ask, Carried, ClientEnd, ClientMessage, ClientOrder, Floor, Input,
+    Target, Why,
 };
 
 use crate::support::{HOUR, Run, a, closed, closing, hours};
@@ -110,7 +111,10 @@ fn fault_73_an_idle_service_ends_only_if_its_agent_answers() {
     assert_eq!(run.receipt(10), "drive 2");
     assert_eq!(run.ending(), Some(ClientEnd::Inactive));
     // Also by an answer that it has less: it was overdue and came again without end. Found by the simulator (seed 1073591).
-    assert_eq!(stale.peer(ClientMessage::Stale { acknowledged: a(0) }), "drive 2");
+    assert_eq!(
+        stale.peer(ClientMessage::Stale { acknowledged: a(0), carried: Carried::default() }),
+        "drive 2"
+    );
     assert_eq!(stale.ending(), Some(ClientEnd::Inactive));
     assert_eq!(not_now.peer(ClientMessage::NotNow(None)), "");
     assert_eq!(not_now.after(5 * HOUR), "ask 2 Ping");

@@ -194,7 +194,11 @@ impl Run {
 
     /// The agent took vouchers over this much.
     pub(crate) fn receipt(&mut self, acknowledged: u128) -> String {
-        self.peer(ClientMessage::Paid { acknowledged: a(acknowledged), ended: false })
+        self.peer(ClientMessage::Paid {
+            acknowledged: a(acknowledged),
+            ended: false,
+            carried: Carried::default(),
+        })
     }
 
     /// Nothing that the agent is asked for is answered.

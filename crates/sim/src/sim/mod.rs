@@ -109,6 +109,7 @@ enum Event {
 
 /// Something at a client's node.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "most of them are messages")]
 enum BuyerEvent {
     Start,
     /// The machine wakes up.

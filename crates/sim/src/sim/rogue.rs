@@ -2,7 +2,7 @@
 
 use privatix_channel::model::Call;
 use privatix_channel::{Amount, Phase};
-use privatix_market::{Actual, ClientMessage, Fetched};
+use privatix_market::{Actual, Carried, ClientMessage, Fetched};
 
 use super::wire::lie;
 use super::{Message, Sim};
@@ -22,7 +22,8 @@ impl Sim<'_> {
             match self.scenario.seed % 3 {
                 1 => return self.reply_to_buyer(channel, ClientMessage::NotNow(None), request),
                 2 => {
-                    let nothing = ClientMessage::Stale { acknowledged: Amount::ZERO };
+                    let nothing =
+                        ClientMessage::Stale { acknowledged: Amount::ZERO, carried: Carried::default() };
                     return self.reply_to_buyer(channel, nothing, request);
                 }
                 _ => {}
@@ -36,7 +37,7 @@ impl Sim<'_> {
             Message::Access => ClientMessage::Access(Fetched { number: None, is_same: false }),
             Message::Ping => ClientMessage::Pong,
             Message::Voucher { cumulative, .. } => {
-                ClientMessage::Paid { acknowledged: cumulative, ended: false }
+                ClientMessage::Paid { acknowledged: cumulative, ended: false, carried: Carried::default() }
             }
         };
         self.reply_to_buyer(channel, answer, request);

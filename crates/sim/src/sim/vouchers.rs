@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use privatix_channel::Amount;
 use privatix_market::{
-    Agent, AgentMessage, Book, ClientMessage, Fetched, Input, NotNow, Party as _, Reply, Taken, Verified, Why,
+    Agent, AgentMessage, Book, Carried, ClientMessage, Fetched, Input, NotNow, Party as _, Reply, Taken,
+    Verified, Why,
 };
 
 use super::{Event, Message, Sim};
@@ -42,10 +43,10 @@ impl Sim<'_> {
                 let Ok(voucher) = Verified::check(&Tags(descriptor.signer), &(id, cumulative, signer)) else {
                     return;
                 };
-                AgentMessage::Voucher(voucher)
+                AgentMessage::Voucher { voucher, used: None }
             }
         };
-        if matches!(message, AgentMessage::Voucher(_)) && self.is_written(channel) {
+        if matches!(message, AgentMessage::Voucher { .. }) && self.is_written(channel) {
             // The payments of one channel are taken in turn.
             return self.after(50, Event::ToAgent { channel, message: sent, request });
         }
@@ -58,7 +59,7 @@ impl Sim<'_> {
         let Ok(decision) = decided else { return };
         self.check_unsure(channel, &view, &decision.effects);
         let (taken, cumulative) = match message {
-            AgentMessage::Voucher(voucher) => {
+            AgentMessage::Voucher { voucher, .. } => {
                 let cumulative = voucher.cumulative();
                 (Taken::of(&view, cumulative, &decision), cumulative)
             }
@@ -150,11 +151,16 @@ impl Sim<'_> {
 }
 
 /// An answer as the messages of protocol 1 carry it.
-const fn on_the_wire(reply: Reply) -> ClientMessage {
+fn on_the_wire(reply: Reply) -> ClientMessage {
     match reply {
-        Reply::Paid { acknowledged, ended } => ClientMessage::Paid { acknowledged, ended },
-        Reply::Stale { acknowledged } => ClientMessage::Stale { acknowledged },
-        Reply::Kept { .. } | Reply::NoSigner | Reply::NotOpen { closed: true } => ClientMessage::Closing,
+        Reply::Paid { acknowledged, ended } => {
+            ClientMessage::Paid { acknowledged, ended, carried: Carried::default() }
+        }
+        Reply::Known { acknowledged } => ClientMessage::Known { acknowledged, carried: Carried::default() },
+        Reply::Stale { acknowledged } => ClientMessage::Stale { acknowledged, carried: Carried::default() },
+        Reply::Kept { .. } | Reply::NoSigner | Reply::NotOpen { closed: true } => {
+            ClientMessage::Closing { carried: Carried::default() }
+        }
         Reply::Access => ClientMessage::Access(Fetched { number: None, is_same: false }),
         Reply::NotReady(Why::StaleView) => ClientMessage::AccessNotReady(Some(NotNow::StaleView)),
         Reply::NotReady(Why::Unexplained) => ClientMessage::AccessNotReady(Some(NotNow::Unexplained)),

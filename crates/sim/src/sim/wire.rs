@@ -2,7 +2,7 @@
 
 use privatix_channel::{Amount, Phase};
 use privatix_market::{
-    Ask, ClientEffect, ClientMessage, ClientOrder, Fate, Fetched, OrderId, Outcome, Uptime,
+    Ask, Carried, ClientEffect, ClientMessage, ClientOrder, Fate, Fetched, OrderId, Outcome, Uptime,
 };
 
 use super::moves::sooner;
@@ -230,13 +230,13 @@ const fn unanswered(channel: usize, Asking { seq, life, until }: Asking) -> Even
 }
 
 /// An answer that is not true.
-pub(super) const fn lie(n: u64, acknowledged: Amount) -> ClientMessage {
+pub(super) fn lie(n: u64, acknowledged: Amount) -> ClientMessage {
     match n % 8 {
-        0 => ClientMessage::Paid { acknowledged, ended: true },
-        1 => ClientMessage::Paid { acknowledged, ended: false },
-        2 => ClientMessage::Stale { acknowledged },
-        3 => ClientMessage::Stale { acknowledged: Amount::ZERO },
-        4 => ClientMessage::Closing,
+        0 => ClientMessage::Paid { acknowledged, ended: true, carried: Carried::default() },
+        1 => ClientMessage::Paid { acknowledged, ended: false, carried: Carried::default() },
+        2 => ClientMessage::Stale { acknowledged, carried: Carried::default() },
+        3 => ClientMessage::Stale { acknowledged: Amount::ZERO, carried: Carried::default() },
+        4 => ClientMessage::Closing { carried: Carried::default() },
         5 => ClientMessage::NotNow(None),
         6 => ClientMessage::AccessRefused,
         _ => ClientMessage::Access(Fetched { number: None, is_same: false }),

@@ -54,7 +54,9 @@ pub(super) async fn in_clear(stream: BoxStream, frame_timeout: Duration) -> Resu
             return Err(ClientError::Version { ours: VERSIONS, theirs: server });
         }
         ServerFrame::Bye(refusal) => return Err(ClientError::Bye(refusal)),
-        ServerFrame::Answer { .. } => return Err(ClientError::protocol("it answered before any request")),
+        ServerFrame::Answer { .. } | ServerFrame::Notice(_) => {
+            return Err(ClientError::protocol("it answered before any request"));
+        }
     };
     if !VERSIONS.contains(hello.version) {
         return Err(not_offered(hello.version));

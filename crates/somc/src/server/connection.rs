@@ -3,6 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
+use privatix_offering::ChannelProof;
 use tokio::{
     sync::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc},
     task::JoinSet,
@@ -14,13 +15,15 @@ use super::{
     FAREWELL, FAREWELL_BYTES, FULL, Shared, greeting,
     lanes::{Batch, Lanes, Pending},
     peers::{Serving, Ticket},
+    watchers::Attached,
     writer::{Outgoing, write_all},
 };
 use crate::{
-    BoxStream, Method, Paid, RateLimit, Refusal, Service,
+    BoxStream, CallerSession, Method, RateLimit, Refusal, Service, Standing,
     frame::{FrameError, FrameReader, Patience, deadline},
     message::{self, Answer, Request, RequestId},
     rate::TokenBucket,
+    service::Payment,
     transport::{Reading, split},
 };
 
@@ -38,6 +41,9 @@ pub(super) struct Connection<'a> {
     places: Arc<Semaphore>,
     max_places: u32,
     lanes: Lanes<Reply>,
+    session: Option<CallerSession>,
+    version: u16,
+    attached: Arc<Attached>,
     /// Each gives the time of its answer.
     calls: JoinSet<Instant>,
     /// When a call was answered last.
@@ -81,6 +87,11 @@ impl<'a> Connection<'a> {
             }
         };
         let mut session_over = std::pin::pin!(greeting::over(session.as_ref()));
+        let (caller, version) = match &session {
+            Some(session) => (Some(session.caller()), session.version()),
+            None => (None, message::VERSIONS.max()),
+        };
+        let attached = Arc::new(Attached::new(shared));
         if let Some(session) = session {
             (reader, writer) = session.wrap(reader, writer);
         }
@@ -94,8 +105,9 @@ impl<'a> Connection<'a> {
         let broken = CancellationToken::new();
         let writing = AbortOnDropHandle::new(tokio::spawn({
             let (write_timeout, broken) = (limits.write_timeout, broken.clone().drop_guard());
+            let notices = attached.notices();
             async move {
-                let written = write_all(writer, queue, write_timeout).await;
+                let written = write_all(writer, queue, notices, write_timeout).await;
                 drop(broken);
                 written
             }
@@ -111,6 +123,9 @@ impl<'a> Connection<'a> {
             places: Arc::new(Semaphore::new(usize::try_from(max_places).unwrap_or(Semaphore::MAX_PERMITS))),
             max_places,
             lanes: Lanes::default(),
+            session: caller,
+            version,
+            attached,
             calls: JoinSet::new(),
             answered: now,
             give_up: CancellationToken::new(),
@@ -156,7 +171,7 @@ impl<'a> Connection<'a> {
                 Err(error) => return end_of(&error),
             };
             self.shared.counters.request();
-            let (id, request) = match message::decode_request(&body) {
+            let (id, request) = match message::decode_request(&body, self.version) {
                 Ok(decoded) => decoded,
                 Err(refusal) => return End::Bye(refusal),
             };
@@ -225,12 +240,23 @@ impl<'a> Connection<'a> {
                     Instant::now()
                 });
             }
-            Request::Pay(voucher) => {
+            Request::Attach(proof) => {
+                let Some(session) = self.session else { return }; // never: it is of version 2
+                let attached = Arc::clone(&self.attached);
+                self.calls.spawn(async move {
+                    let answer = attach(&caller, session, proof, &attached).await;
+                    respond(&answers, reply, answer.map(|standing| Answer::Attached(Box::new(standing))))
+                        .await;
+                    drop(serving);
+                    Instant::now()
+                });
+            }
+            Request::Pay(Payment { voucher, used }) => {
                 self.shared.counters.payment();
-                if let Some(first) = self.lanes.enter(Pending { voucher, reply }) {
-                    let lanes = self.lanes.clone();
+                if let Some(first) = self.lanes.enter(Pending { voucher, used, reply }) {
+                    let (lanes, attached) = (self.lanes.clone(), Arc::clone(&self.attached));
                     self.calls.spawn(async move {
-                        let answered = pay(caller, lanes, first, answers).await;
+                        let answered = pay(caller, lanes, first, &attached, answers).await;
                         drop(serving); // those that wait in the lane are answered by then, too
                         answered
                     });
@@ -278,32 +304,58 @@ impl<'a> Connection<'a> {
     }
 }
 
+/// Proves a channel on the connection. Where it stands is asked for once its notices are sent, so that none is missed between.
+async fn attach(
+    caller: &Caller,
+    session: CallerSession,
+    proof: ChannelProof,
+    attached: &Attached,
+) -> Result<Standing, Refusal> {
+    let channel = proof.channel;
+    caller.call(|service| service.attach(session, proof)).await?;
+    if !attached.attach(channel) {
+        return Err(Refusal::Busy { retry_after: FULL });
+    }
+    caller.ticket.identify(channel);
+    caller.call(|service| service.standing(channel)).await
+}
+
 /// The payments of one channel, until none waits. Gives the time of the last answer.
 async fn pay(
     caller: Caller,
     lanes: Lanes<Reply>,
     first: Pending<Reply>,
+    attached: &Attached,
     answers: mpsc::Sender<Outgoing>,
 ) -> Instant {
     let channel = first.voucher.channel();
     let mut waiting = vec![first];
     loop {
         let mut batch = Batch::new(waiting);
+        let used = batch.used();
         while let Some(highest) = batch.take_highest() {
             let voucher = highest.voucher;
-            let paid = caller
-                .call(|service| {
-                    caller.shared.counters.payment_call();
+            let counters = &caller.shared.counters;
+            let paid = if attached.has(channel) {
+                let paid = caller.call(|service| {
+                    counters.payment_call();
+                    service.pay_attached(voucher, used)
+                });
+                paid.await.map(|standing| Answer::PaidAttached(Box::new(standing)))
+            } else {
+                let paid = caller.call(|service| {
+                    counters.payment_call();
                     service.pay(voucher)
-                })
-                .await;
+                });
+                paid.await.map(Answer::Paid)
+            };
             if proves_the_channel(&paid) {
                 caller.ticket.identify(channel);
             }
             for lower in batch.take_answered_by(&paid) {
-                respond(&answers, lower.reply, paid.clone().map(Answer::Paid)).await;
+                respond(&answers, lower.reply, paid.clone()).await;
             }
-            respond(&answers, highest.reply, paid.map(Answer::Paid)).await;
+            respond(&answers, highest.reply, paid).await;
         }
         waiting = match lanes.next(channel) {
             Some(waiting) => waiting,
@@ -313,7 +365,7 @@ async fn pay(
 }
 
 /// Whether only the channel's own client can have this answer: the agent looks at a voucher's signature before all else.
-const fn proves_the_channel(paid: &Result<Paid, Refusal>) -> bool {
+const fn proves_the_channel(paid: &Result<Answer, Refusal>) -> bool {
     matches!(paid, Ok(_) | Err(Refusal::Stale { .. } | Refusal::Equal { .. }))
 }
 

@@ -12,7 +12,7 @@ use super::{
     peers::Ticket,
 };
 use crate::{
-    Refusal,
+    CallerSession, Refusal,
     frame::{FrameReader, Patience, deadline},
     message::{self, MAX_HELLO, ServerHello, SessionHello, VERSIONS},
     session::{self, Established, HEADER, MAGIC, SessionReader, SessionWriter, Start},
@@ -22,11 +22,22 @@ use crate::{
 /// A session that has begun.
 pub(super) struct Session {
     established: Established,
+    /// What the service is informed of.
+    caller: CallerSession,
+    version: u16,
     /// When its key expires.
     expires: Instant,
 }
 
 impl Session {
+    pub(super) const fn caller(&self) -> CallerSession {
+        self.caller
+    }
+
+    pub(super) const fn version(&self) -> u16 {
+        self.version
+    }
+
     /// The two directions of the session over those of the connection.
     pub(super) fn wrap(
         self,
@@ -140,7 +151,8 @@ async fn begin(
     });
     let (out, established) = answered.map_err(malformed)?;
     shared.counters.session();
-    Ok((BytesMut::from(&*out), Some(Session { established, expires })))
+    let caller = CallerSession::new(client.agent, established.id);
+    Ok((BytesMut::from(&*out), Some(Session { established, caller, version, expires })))
 }
 
 fn hello(shared: &Shared, version: u16) -> ServerHello {

@@ -3,14 +3,16 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use privatix_channel::{ChannelId, SignedVoucher};
+use privatix_channel::{ChannelId, SignedVoucher, Usage};
 
-use crate::{Paid, Refusal};
+use crate::Refusal;
 
 /// A payment with what is needed to answer it.
 #[derive(Debug)]
 pub(super) struct Pending<T> {
     pub(super) voucher: SignedVoucher,
+    /// The client's own meter, if it named it.
+    pub(super) used: Option<Usage>,
     pub(super) reply: T,
 }
 
@@ -68,13 +70,18 @@ impl<T> Batch<T> {
         Self(payments)
     }
 
+    /// The highest total of the client's meter: a total counts whatever becomes of the voucher with which it came.
+    pub(super) fn used(&self) -> Option<Usage> {
+        self.0.iter().filter_map(|pending| pending.used).max()
+    }
+
     /// The highest that is left: the next to be passed on.
     pub(super) fn take_highest(&mut self) -> Option<Pending<T>> {
         self.0.pop()
     }
 
     /// The payments that the outcome of the highest answers too: all the rest, unless it blames that one voucher.
-    pub(super) fn take_answered_by(&mut self, outcome: &Result<Paid, Refusal>) -> Vec<Pending<T>> {
+    pub(super) fn take_answered_by<A>(&mut self, outcome: &Result<A, Refusal>) -> Vec<Pending<T>> {
         match outcome {
             Err(refusal) if !refusal.holds_for_lower_vouchers() => Vec::new(),
             _ => std::mem::take(&mut self.0),
@@ -103,7 +110,7 @@ mod tests {
 
     fn batch(amounts: &[u128]) -> Vec<Pending<usize>> {
         let numbered = amounts.iter().enumerate();
-        numbered.map(|(reply, amount)| Pending { voucher: voucher(1, *amount), reply }).collect()
+        numbered.map(|(reply, amount)| Pending { voucher: voucher(1, *amount), used: None, reply }).collect()
     }
 
     /// Settles `amounts`, where `service` answers; gives the amounts passed on, and the answers in order of arrival.
@@ -116,10 +123,9 @@ mod tests {
         while let Some(highest) = batch.take_highest() {
             let amount = highest.voucher.cumulative().get();
             calls.push(amount);
-            let outcome = service(amount).map(|amount| Paid { cumulative: Amount::new(amount) });
+            let outcome = service(amount);
             for answered in batch.take_answered_by(&outcome).into_iter().chain([highest]) {
-                let answer = outcome.clone().map(|paid| paid.cumulative.get());
-                assert!(answers[answered.reply].replace(answer).is_none(), "answered twice");
+                assert!(answers[answered.reply].replace(outcome.clone()).is_none(), "answered twice");
             }
         }
         (calls, answers.into_iter().map(|answer| answer.expect("answered")).collect())
@@ -130,6 +136,17 @@ mod tests {
         let (calls, answers) = settled(&[10, 40, 30, 40, 20], Ok);
         assert_eq!(calls, [40]);
         assert_eq!(answers, vec![Ok(40); 5]);
+    }
+
+    #[test]
+    fn the_highest_total_counts_with_whichever_voucher_it_came() {
+        let used = [None, Some(7), Some(9), None, Some(8)];
+        let mut payments = batch(&[10, 40, 30, 40, 20]);
+        for (pending, used) in payments.iter_mut().zip(used) {
+            pending.used = used.map(Usage::new);
+        }
+        assert_eq!(Batch::new(payments).used(), Some(Usage::new(9)));
+        assert_eq!(Batch::new(batch(&[10])).used(), None);
     }
 
     #[test]
@@ -162,7 +179,8 @@ mod tests {
     #[test]
     fn one_payment_per_channel_is_under_way() {
         let lanes = Lanes::default();
-        let pending = |channel, amount| Pending { voucher: voucher(channel, amount), reply: amount };
+        let pending =
+            |channel, amount| Pending { voucher: voucher(channel, amount), used: None, reply: amount };
         assert!(lanes.enter(pending(1, 10)).is_some());
         assert!(lanes.enter(pending(2, 10)).is_some());
         assert!(lanes.enter(pending(1, 20)).is_none());

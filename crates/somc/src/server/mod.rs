@@ -5,11 +5,13 @@ mod greeting;
 mod lanes;
 mod peers;
 mod stats;
+mod watchers;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use privatix_channel::ChannelId;
 use tokio::{
     io::AsyncWriteExt as _,
     sync::Semaphore,
@@ -20,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 pub use self::stats::ServerStats;
-use self::{connection::Connection, peers::PeerTable, stats::Counters};
+use self::{connection::Connection, peers::PeerTable, stats::Counters, watchers::Watchers};
 use crate::{
-    BoxStream, Identities, Listener, PeerId, Refusal, ServerLimits, Service,
+    BoxStream, Identities, Listener, Notice, PeerId, Refusal, ServerLimits, Service,
     frame::FrameReader,
     message,
     transport::{Reading, Writing, split},
@@ -53,6 +55,7 @@ struct Shared {
     /// `None` speaks version 1 only.
     identities: Option<Arc<dyn Identities>>,
     handshakes: Semaphore,
+    watchers: Watchers,
     counters: Counters,
 }
 
@@ -84,6 +87,7 @@ impl Server {
             strangers_calls: Semaphore::new((limits.max_calls / 2).clamp(1, Semaphore::MAX_PERMITS)),
             identities,
             handshakes: Semaphore::new(limits.max_handshakes.clamp(1, Semaphore::MAX_PERMITS)),
+            watchers: Watchers::default(),
             counters: Counters::default(),
             limits,
         };
@@ -93,6 +97,17 @@ impl Server {
     /// What it has done so far.
     pub fn stats(&self) -> ServerStats {
         self.shared.counters.read(self.shared.peers.counts().0)
+    }
+
+    /// Sends a view of a channel to the connections on which the channel is proved. It waits for nothing: of views that come faster than a
+    /// connection takes them, it is sent the newest.
+    pub fn notify(&self, notice: Notice) {
+        self.shared.watchers.notify(notice);
+    }
+
+    /// Whether anybody is sent the [notices](Self::notify) of this channel.
+    pub fn is_watched(&self, channel: ChannelId) -> bool {
+        self.shared.watchers.has(channel)
     }
 
     /// Serves connections of `listener` until `shutdown`.

@@ -1,6 +1,6 @@
 //! Writes answers, as many at once as there are.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     Refusal,
     message::{self, Answer, RequestId},
+    notices::Waiting,
 };
 
 /// Answers are gathered up to this many bytes before they are written.
@@ -28,15 +29,32 @@ pub(super) enum Outgoing {
     Bye(Refusal),
 }
 
-/// Writes until the queue's senders are gone. An error means that the client is gone or takes its answers too slowly.
+/// Writes until the queue's senders are gone, and notices when there is nothing else to write. An error means that the client is gone or takes its answers too slowly.
 pub(super) async fn write_all(
     mut io: impl AsyncWrite + Unpin,
     mut queue: mpsc::Receiver<Outgoing>,
+    notices: Arc<Waiting>,
     write_timeout: Duration,
 ) -> io::Result<()> {
     let mut batch = Vec::new();
     let mut out = BytesMut::new();
-    while queue.recv_many(&mut batch, BATCH_LEN).await > 0 {
+    loop {
+        let received = tokio::select! {
+            biased;
+            received = queue.recv_many(&mut batch, BATCH_LEN) => received,
+            () = notices.wait() => {
+                for notice in notices.take() {
+                    if let Err(error) = message::put_notice(&mut out, &notice) {
+                        tracing::error!(%error, channel = %notice.channel, "a notice does not fit its frame");
+                    }
+                }
+                flush(&mut io, &mut out, write_timeout).await?;
+                continue;
+            }
+        };
+        if received == 0 {
+            break;
+        }
         let mut permits = Vec::with_capacity(batch.len());
         for outgoing in batch.drain(..) {
             permits.extend(encode(&mut out, outgoing));

@@ -7,6 +7,7 @@
 const VERSION: u16 = 2;
 
 mod agents;
+mod channels;
 #[path = "../sockets/common.rs"]
 mod common;
 #[path = "../sockets/limits.rs"]
