@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use alloy::primitives::B256;
 use parking_lot::Mutex;
 use privatix_channel::ChannelId;
-use privatix_market::{Agent, AgentMessage, Input, Reply, Why};
+use privatix_market::{Agent, AgentEffect, AgentMessage, Effect, Input, Party as _, Reply, Why};
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, Node, NodeError};
 use privatix_offering::{
@@ -18,6 +18,7 @@ use privatix_store::channels::{self, Channel};
 
 use crate::messaging::unready;
 use crate::runner::reply;
+use crate::waiting::Waiting;
 
 /// How far a request's time may be from ours, or from the chain's.
 const MAX_AGE: Duration = Duration::from_mins(5);
@@ -28,11 +29,26 @@ pub(crate) struct AccessResponder {
     node: Arc<Node>,
     decider: Arc<Decider<Agent>>,
     guard: Mutex<ReplayGuard>,
+    waiting: Arc<Waiting>,
 }
 
 impl AccessResponder {
-    pub(crate) fn new(node: Arc<Node>, decider: Arc<Decider<Agent>>) -> Self {
-        Self { node, decider, guard: Mutex::new(ReplayGuard::new(MAX_AGE)) }
+    pub(crate) fn new(node: Arc<Node>, decider: Arc<Decider<Agent>>, waiting: Arc<Waiting>) -> Self {
+        Self { node, decider, guard: Mutex::new(ReplayGuard::new(MAX_AGE)), waiting }
+    }
+
+    /// Waits until access that was refused as not ready may be, or will not be soon. `false` where nothing more can wait.
+    pub(crate) async fn until_ready(&self, channel: ChannelId) -> bool {
+        let Some(place) = self.waiting.enter(channel) else { return false };
+        loop {
+            let mut changed = std::pin::pin!(place.changed());
+            changed.as_mut().enable(); // before the look, so that no change falls between
+            match self.readiness_of(channel).await {
+                Ok(Readiness::Soon) => changed.await,
+                Ok(Readiness::Ready | Readiness::Refused(_)) => return true,
+                Err(_) => return false, // it is logged
+            }
+        }
     }
 
     pub(crate) async fn answer(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
@@ -48,13 +64,10 @@ impl AccessResponder {
         }
         // A request that was captured costs no more than this.
         self.guard.lock().check(&request).map_err(refusal(id))?;
-        if channel.access.is_none() {
-            let is_over = channel.service.is_ending();
-            if is_over {
-                return Err(Refusal::ServiceTerminated);
-            }
-            let why = self.why_not(id).await?;
-            return Err(not_ready(why));
+        match self.readiness(&channel).await? {
+            Readiness::Ready => {}
+            Readiness::Soon => return Err(not_ready(None)),
+            Readiness::Refused(refusal) => return Err(refusal),
         }
         let descriptor = channel.descriptor;
         let offering = self.node.offering(descriptor.agent, descriptor.offering).await;
@@ -123,13 +136,48 @@ impl AccessResponder {
         channels::find(&mut conn, id).await.map_err(|error| internal(id, &error.into()))
     }
 
-    /// Why no access was prepared, as far as it is decided.
-    async fn why_not(&self, id: ChannelId) -> Result<Option<Why>, Refusal> {
-        let mut conn = self.node.db().read().await.map_err(|error| internal(id, &error.into()))?;
-        match self.decider.load(&mut conn, id).await {
-            Ok(stored) => Ok(stored.state.own.service.why),
-            Err(NotApplied::NoState(_)) => Ok(None), // an earlier version's is adopted at the start
-            Err(error) => Err(internal(id, &error.into())),
+    async fn readiness_of(&self, channel: ChannelId) -> Result<Readiness, Refusal> {
+        match self.stored(channel).await? {
+            Some(channel) => self.readiness(&channel).await,
+            None => Ok(Readiness::Refused(Refusal::UnknownChannel { channel })),
+        }
+    }
+
+    /// How far access is, of a channel that is stored.
+    async fn readiness(&self, channel: &Channel) -> Result<Readiness, Refusal> {
+        let id = channel.id;
+        let terminated = Ok(Readiness::Refused(Refusal::ServiceTerminated));
+        if channel.access.is_none() && channel.service.is_ending() {
+            return terminated;
+        }
+        let loaded = {
+            let mut conn = self.node.db().read().await.map_err(|error| internal(id, &error.into()))?;
+            self.decider.load(&mut conn, id).await
+        };
+        let stored = match loaded {
+            Ok(stored) => stored,
+            Err(NotApplied::NoState(_)) => return Ok(Readiness::Soon), // it is adopted at the start
+            Err(error) => return Err(internal(id, &error.into())),
+        };
+        let input = Input::Peer(AgentMessage::Access);
+        let decided = Agent::decide(&stored.state, &input, &self.decider.env_of(&stored));
+        let reply = decided.ok().and_then(|decision| {
+            decision.effects.into_iter().find_map(|effect| match effect {
+                Effect::Own(AgentEffect::Answer(reply)) => Some(reply),
+                _ => None,
+            })
+        });
+        match reply {
+            Some(Reply::Access) if channel.access.is_some() => Ok(Readiness::Ready),
+            Some(Reply::Access) => Ok(Readiness::Soon), // it is stored in a moment
+            Some(Reply::NotReady(why)) if unready(why).is_some() => {
+                Ok(Readiness::Refused(not_ready(Some(why))))
+            }
+            Some(Reply::NotReady(_)) => Ok(Readiness::Soon),
+            Some(Reply::NotOpen { closed: false }) => {
+                Ok(Readiness::Refused(Refusal::UnknownChannel { channel: id }))
+            }
+            _ => terminated,
         }
     }
 
@@ -148,6 +196,15 @@ impl AccessResponder {
             }
         }
     }
+}
+
+/// How far access to a channel is.
+#[derive(Debug)]
+enum Readiness {
+    Ready,
+    /// For a reason that the client is not given: mostly it is being prepared.
+    Soon,
+    Refused(Refusal),
 }
 
 fn not_ready(why: Option<Why>) -> Refusal {

@@ -38,6 +38,7 @@ use crate::payments::{Payments, watch_writer};
 use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
 use crate::views::Views;
+use crate::waiting::Waiting;
 
 /// A seller: see the [crate's example](crate).
 pub struct Agent {
@@ -76,12 +77,13 @@ impl Agent {
     ) -> Result<Self, NodeError> {
         let node = Node::open(parts, adapter::Role::Agent).await?;
         let (addresses, listeners) = messaging.into_parts();
-        let views = Arc::new(Views::default());
+        let (views, waiting) = (Arc::new(Views::default()), Arc::<Waiting>::default());
         let committed = {
-            let (views, marks) = (Arc::clone(&views), node.marks().clone());
+            let (views, marks, waiting) = (Arc::clone(&views), node.marks().clone(), Arc::clone(&waiting));
             move |applied: &Applied<privatix_market::Agent>| {
                 marks.mark_totals(applied.state.id);
                 views.committed(applied);
+                waiting.committed(applied.state.id);
             }
         };
         let decisions = Decisions::start(&node, policy, Arc::new(committed)).await?;
@@ -89,7 +91,7 @@ impl Agent {
         let runner = decisions.runner.clone();
         let (payments, writer) = Payments::start(Arc::clone(&node), Arc::clone(&decider), runner, views);
         let payments = Arc::new(payments);
-        let access = Arc::new(AccessResponder::new(Arc::clone(&node), Arc::clone(&decider)));
+        let access = Arc::new(AccessResponder::new(Arc::clone(&node), Arc::clone(&decider), waiting));
         let own = Arc::new(OwnOfferings::new(OwnOfferingsParts {
             agent: node.account(),
             sender: node.sender(),
@@ -557,6 +559,10 @@ impl Service for AgentHandle {
 
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
         self.access.answer(request).await
+    }
+
+    async fn until_ready(&self, channel: ChannelId) -> bool {
+        self.access.until_ready(channel).await
     }
 
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {

@@ -46,6 +46,7 @@ mod reasons;
 mod role;
 mod runner;
 mod views;
+mod waiting;
 
 pub use agent::{Agent, AgentHandle, ChannelOrdered, OfferingOrdered};
 pub use batches::{Batches, BatchesParts, Offers};

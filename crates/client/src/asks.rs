@@ -218,7 +218,7 @@ impl Asker {
             // It says when to ask again, and the request's time is not over then.
             Err(error) if early(&error).is_some_and(|wait| wait.saturating_add(MARGIN) < left) => {
                 let wait = early(&error).unwrap_or_default();
-                return Err(JobError::retry_at(after(SystemTime::now(), wait), error));
+                return Err(JobError::postpone(after(SystemTime::now(), wait), error));
             }
             Err(error) => {
                 let refused = match question.what {
@@ -298,12 +298,14 @@ impl Asker {
 fn early(error: &Unheard) -> Option<Duration> {
     let wait = match error {
         Unheard::Refused(Refusal::NotReady { retry_after, .. }) => *retry_after,
-        Unheard::Refused(Refusal::UnknownChannel { .. }) => Duration::from_secs(1),
+        Unheard::Refused(Refusal::UnknownChannel { .. }) => UNTIL_SEEN,
         _ => return None,
     };
     Some(wait.max(SHORTEST_WAIT))
 }
 
+/// When an agent is asked again that has yet to see the channel, which this side sees.
+const UNTIL_SEEN: Duration = Duration::from_millis(300);
 /// The shortest pause that an agent may ask for.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 /// How long before the end of its time a request is given up, so that what came of it is decided within it.

@@ -84,6 +84,18 @@ pub trait Service: Send + Sync {
     /// with access may use up its moment in the guard: a client repeats the same one after `NotReady`.
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal>;
 
+    /// Waits until access of this channel may be ready, after a request for it was checked and refused as [`Refusal::NotReady`] without a
+    /// reason. Returns whether to call [`access`](Self::access) again.
+    ///
+    /// No place for calls is taken meanwhile, so bound how many wait. The future is dropped some seconds before
+    /// [`request_timeout`](crate::ServerLimits::request_timeout), and when the connection ends; the refusal is the answer then.
+    ///
+    /// By default nothing is waited for.
+    async fn until_ready(&self, channel: ChannelId) -> bool {
+        let _ = channel;
+        false
+    }
+
     /// Takes a voucher: verifies, stores durably, and only then returns.
     ///
     /// Verify the signature before anything else is looked at or disclosed, also of a voucher that is stale: an unverified
@@ -129,6 +141,10 @@ impl<S: Service + ?Sized> Service for Arc<S> {
 
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
         (**self).access(request).await
+    }
+
+    async fn until_ready(&self, channel: ChannelId) -> bool {
+        (**self).until_ready(channel).await
     }
 
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {

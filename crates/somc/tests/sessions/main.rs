@@ -18,3 +18,5 @@ mod pipelining;
 mod requests;
 #[path = "../sockets/shutdown.rs"]
 mod shutdown;
+#[path = "../sockets/waiting.rs"]
+mod waiting;

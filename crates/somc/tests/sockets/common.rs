@@ -54,6 +54,7 @@ type Answer<Q, A> = Box<dyn Fn(Q) -> BoxFuture<'static, Result<A, Refusal>> + Se
 pub(crate) struct Script {
     offering: Answer<OfferingHash, Vec<u8>>,
     access: Answer<AccessRequest, SealedAccess>,
+    until_ready: Box<dyn Fn(ChannelId) -> BoxFuture<'static, bool> + Send + Sync>,
     pay: Answer<SignedVoucher, Paid>,
 }
 
@@ -66,6 +67,7 @@ impl Script {
             access: Box::new(|request| {
                 Box::pin(async move { Err(Refusal::UnknownChannel { channel: request.channel }) })
             }),
+            until_ready: Box::new(|_| Box::pin(async { false })),
             pay: Box::new(|voucher| {
                 Box::pin(async move { Err(Refusal::UnknownChannel { channel: voucher.channel() }) })
             }),
@@ -85,6 +87,14 @@ impl Script {
         answer: impl Fn(AccessRequest) -> F + Send + Sync + 'static,
     ) -> Self {
         self.access = Box::new(move |request| Box::pin(answer(request)));
+        self
+    }
+
+    pub(crate) fn until_ready<F: Future<Output = bool> + Send + 'static>(
+        mut self,
+        ready: impl Fn(ChannelId) -> F + Send + Sync + 'static,
+    ) -> Self {
+        self.until_ready = Box::new(move |channel| Box::pin(ready(channel)));
         self
     }
 
@@ -110,6 +120,10 @@ impl Service for Script {
 
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
         (self.access)(request).await
+    }
+
+    async fn until_ready(&self, channel: ChannelId) -> bool {
+        (self.until_ready)(channel).await
     }
 
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {
