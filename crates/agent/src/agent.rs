@@ -8,6 +8,7 @@ use privatix_adapter as adapter;
 use privatix_chain::TxId;
 use privatix_channel::{
     Amount, ChannelId, ChannelStatus, OfferingHash, OfferingStatus, Period, ServiceStatus, SignedVoucher,
+    Usage,
 };
 use privatix_db::Conn;
 use privatix_jobs::Pushed;
@@ -17,8 +18,10 @@ use privatix_market::{AgentOrder, AgentPolicy, AgentState, EffectId, Input, Orde
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
 use privatix_node::{Decider, Given, Node, NodeError, NodeParts, OfferingDecider, RecoveryPhase, after};
-use privatix_offering::{AccessRequest, Addresses, SealedAccess, SignedOffering};
-use privatix_somc::{Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress};
+use privatix_offering::{AccessRequest, Addresses, ChannelProof, SealedAccess, SignedOffering};
+use privatix_somc::{
+    CallerSession, Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress, Standing,
+};
 use privatix_store::orders::{self as stored, Order};
 use privatix_store::purposes::{self, TxNumber};
 use privatix_store::{StoreError, channels, offerings};
@@ -34,9 +37,10 @@ use crate::offerings::{
 };
 use crate::operator::{AppointOperator, Operators, check_may_appoint, watch_appointment};
 use crate::orders;
-use crate::payments::{Payments, watch_writer};
+use crate::payments::{Payments, PaymentsParts, watch_writer};
 use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
+use crate::showing::Showing;
 use crate::views::Views;
 use crate::waiting::Waiting;
 
@@ -77,19 +81,24 @@ impl Agent {
     ) -> Result<Self, NodeError> {
         let node = Node::open(parts, adapter::Role::Agent).await?;
         let (addresses, listeners) = messaging.into_parts();
-        let (views, waiting) = (Arc::new(Views::default()), Arc::<Waiting>::default());
+        let (views, showing) = (Arc::new(Views::default()), Arc::new(Showing::default()));
+        let waiting = Arc::<Waiting>::default();
         let committed = {
-            let (views, marks, waiting) = (Arc::clone(&views), node.marks().clone(), Arc::clone(&waiting));
+            let (views, marks, showing) = (Arc::clone(&views), node.marks().clone(), Arc::clone(&showing));
+            let waiting = Arc::clone(&waiting);
             move |applied: &Applied<privatix_market::Agent>| {
                 marks.mark_totals(applied.state.id);
                 views.committed(applied);
                 waiting.committed(applied.state.id);
+                showing.committed(applied); // after whoever answers can read it
             }
         };
         let decisions = Decisions::start(&node, policy, Arc::new(committed)).await?;
         let decider = Arc::clone(&decisions.decider);
         let runner = decisions.runner.clone();
-        let (payments, writer) = Payments::start(Arc::clone(&node), Arc::clone(&decider), runner, views);
+        let parts =
+            PaymentsParts { node: Arc::clone(&node), decider: Arc::clone(&decider), runner, views, showing };
+        let (payments, writer) = Payments::start(parts);
         let payments = Arc::new(payments);
         let access = Arc::new(AccessResponder::new(Arc::clone(&node), Arc::clone(&decider), waiting));
         let own = Arc::new(OwnOfferings::new(OwnOfferingsParts {
@@ -160,6 +169,7 @@ impl Agent {
         let most = limits.max_connections;
         let identity = Arc::new(OwnIdentity::new(Arc::clone(&node)));
         let server = Server::with_identities(handle.clone(), limits, identity);
+        handle.payments.showing().start(server.notifier(), &decisions.decider);
         let server_stats = {
             let server = server.clone();
             move || Places { stats: server.stats(), most }
@@ -568,5 +578,17 @@ impl Service for AgentHandle {
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {
         let reply = self.payments.pay(&voucher).await?;
         crate::messaging::answer(voucher.channel(), voucher.cumulative(), reply)
+    }
+
+    async fn attach(&self, session: CallerSession, proof: ChannelProof) -> Result<(), Refusal> {
+        self.payments.attach(session, &proof).await
+    }
+
+    async fn standing(&self, channel: ChannelId) -> Result<Standing, Refusal> {
+        self.payments.standing(channel).await
+    }
+
+    async fn pay_attached(&self, voucher: SignedVoucher, used: Option<Usage>) -> Result<Standing, Refusal> {
+        self.payments.pay_attached(&voucher, used).await
     }
 }

@@ -65,6 +65,17 @@ pub(crate) fn answer(channel: ChannelId, cumulative: Amount, reply: Reply) -> Re
     }
 }
 
+/// What is acknowledged to a client that has proved its channel: its view says the rest.
+pub(crate) fn acknowledged(channel: ChannelId, reply: Reply) -> Result<Amount, Refusal> {
+    match reply {
+        Reply::Paid { acknowledged, .. }
+        | Reply::Kept { acknowledged }
+        | Reply::Stale { acknowledged }
+        | Reply::Known { acknowledged } => Ok(acknowledged),
+        reply => answer(channel, Amount::ZERO, reply).map(|paid| paid.cumulative),
+    }
+}
+
 /// Why a voucher is not taken now, in the words of protocol 1.
 const fn not_now(why: NotNow) -> Option<Unready> {
     match why {

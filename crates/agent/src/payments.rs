@@ -3,18 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use privatix_channel::{Amount, ChannelId, SignedVoucher};
+use privatix_channel::{AgentView, Amount, ChannelId, SignedVoucher, Usage};
 use privatix_db::{DbError, GroupCommit};
 use privatix_market::{Agent, AgentMessage, Input, Party as _, Reply, Taken, Verified};
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, Node, NodeError};
-use privatix_somc::Refusal;
-use privatix_store::channels;
-use privatix_store::vouchers::{Payment, VoucherWriter};
+use privatix_offering::ChannelProof;
+use privatix_somc::{CallerSession, Refusal, Standing};
+use privatix_store::channels::{self, Channel};
+use privatix_store::states::Stored;
+use privatix_store::vouchers::{self, Payment, VoucherWriter};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::runner::{AgentRunner, reply};
+use crate::messaging::acknowledged;
+use crate::runner::{AgentRunner, answer_of, reply};
+use crate::showing::Showing;
 use crate::views::{Slot, View, Views};
 
 /// Vouchers that may share one commit.
@@ -31,20 +35,33 @@ pub struct Payments {
     decider: Arc<Decider<Agent>>,
     runner: AgentRunner,
     views: Arc<Views>,
+    showing: Arc<Showing>,
     writer: GroupCommit<VoucherWriter>,
+}
+
+/// What [`Payments`] are made of.
+pub(crate) struct PaymentsParts {
+    pub(crate) node: Arc<Node>,
+    pub(crate) decider: Arc<Decider<Agent>>,
+    /// Carries out what the decider decides.
+    pub(crate) runner: AgentRunner,
+    /// They are given each state that the decider commits.
+    pub(crate) views: Arc<Views>,
+    /// Numbers what clients are shown.
+    pub(crate) showing: Arc<Showing>,
 }
 
 impl Payments {
     /// Starts the writer, whose task is returned. It ends when the value is dropped, with nothing left to write: whoever
-    /// submitted waited. `views` are given each state that `decider` commits, and `runner` carries out what it decides.
-    pub(crate) fn start(
-        node: Arc<Node>,
-        decider: Arc<Decider<Agent>>,
-        runner: AgentRunner,
-        views: Arc<Views>,
-    ) -> (Self, JoinHandle<()>) {
+    /// submitted waited.
+    pub(crate) fn start(parts: PaymentsParts) -> (Self, JoinHandle<()>) {
+        let PaymentsParts { node, decider, runner, views, showing } = parts;
         let (writer, task) = GroupCommit::start(node.db().clone(), VoucherWriter, BATCH);
-        (Self { node, decider, runner, views, writer }, task)
+        (Self { node, decider, runner, views, showing, writer }, task)
+    }
+
+    pub(crate) const fn showing(&self) -> &Arc<Showing> {
+        &self.showing
     }
 
     /// Takes a voucher and gives the answer to it. Returns once everything that the answer acknowledges is on disk.
@@ -59,14 +76,111 @@ impl Payments {
     /// [`Refusal::UnknownChannel`], [`Refusal::WrongSigner`], [`Refusal::NotReady`] before anything is decided about the channel in
     /// this run, and [`Refusal::Internal`] when something stored cannot be read or written. Nothing was acknowledged.
     pub async fn pay(&self, voucher: &SignedVoucher) -> Result<Reply, Refusal> {
+        let (reply, ()) = self.take(voucher, None, |_, _| ()).await?;
+        Ok(reply)
+    }
+
+    /// The same for a channel whose client has proved it on the connection, and named its own meter if it did; gives where the channel
+    /// stands.
+    pub(crate) async fn pay_attached(
+        &self,
+        voucher: &SignedVoucher,
+        used: Option<Usage>,
+    ) -> Result<Standing, Refusal> {
+        let id = voucher.channel();
+        let number = self.showing.number();
+        let sent = voucher.cumulative();
+        let (reply, (view, carried)) =
+            self.take(voucher, used, |stored, reply| self.shown(stored, reply, Some(sent), number)).await?;
+        self.stands(id, reply, view, carried).await
+    }
+
+    /// Checks a client's proof of a channel for a session.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownChannel`] for one that is not of the session's agent, and [`Refusal::WrongSigner`].
+    pub(crate) async fn attach(&self, session: CallerSession, proof: &ChannelProof) -> Result<(), Refusal> {
+        let id = proof.channel;
+        let known =
+            async { Ok::<_, NodeError>(channels::find(&mut *self.node.db().read().await?, id).await?) };
+        let known = known.await.map_err(|error| undecided(id, &error.into()))?;
+        let known = known.filter(|known| known.descriptor.agent == session.agent);
+        let Some(Channel { descriptor, .. }) = known else {
+            return Err(Refusal::UnknownChannel { channel: id });
+        };
+        proof.verify(&descriptor, self.node.domain(), session.id).map_err(|error| {
+            tracing::debug!(channel = %id, %error, "a proof of the channel is refused");
+            Refusal::WrongSigner
+        })
+    }
+
+    /// Where a channel stands, for its client.
+    pub(crate) async fn standing(&self, id: ChannelId) -> Result<Standing, Refusal> {
+        let number = self.showing.number();
+        let slot = self.slot(id).await?;
+        let mut held = slot.view.lock().await;
+        let view = self.view(&slot, &mut held, id).await?;
+        let input = Input::Peer(AgentMessage::Attach);
+        let decided = Agent::decide(&view.stored.state, &input, &self.decider.env_of(&view.stored));
+        let reply = decided.map_err(|error| undecided(id, &error.into()))?.effects.iter().find_map(answer_of);
+        let reply = reply.ok_or(Refusal::Internal)?;
+        let (view, carried) = self.shown(&view.stored, reply, None, number);
+        drop(held);
+        self.stands(id, reply, view, carried).await
+    }
+
+    /// What the client is shown of a state, and the amount of the voucher that goes with it.
+    fn shown(
+        &self,
+        stored: &Stored<Agent>,
+        reply: Reply,
+        sent: Option<Amount>,
+        number: u64,
+    ) -> (AgentView, Option<Amount>) {
+        let view = AgentView { number, ..stored.state.view(&self.decider.env_of(stored)) };
+        let carried = reply.carries(sent, &stored.state.book).filter(|_| stored.damaged_voucher.is_none());
+        (view, carried)
+    }
+
+    /// The answer to a client that has proved its channel. It carries the stored voucher where that is over at least `carried`.
+    async fn stands(
+        &self,
+        id: ChannelId,
+        reply: Reply,
+        view: AgentView,
+        carried: Option<Amount>,
+    ) -> Result<Standing, Refusal> {
+        let cumulative = acknowledged(id, reply)?;
+        let voucher = match carried {
+            None => None,
+            Some(least) => {
+                let stored = async {
+                    Ok::<_, NodeError>(vouchers::get(&mut *self.node.db().read().await?, id).await?)
+                };
+                let stored = stored.await.map_err(|error| undecided(id, &error.into()))?;
+                let signed = stored.map(|stored| stored.signed).filter(|signed| signed.cumulative() >= least);
+                signed.map(|signed| (signed.cumulative(), signed.signature))
+            }
+        };
+        Ok(Standing { cumulative, view, voucher })
+    }
+
+    /// Takes a voucher, and gives the answer with what `look` finds in the state then.
+    async fn take<T>(
+        &self,
+        voucher: &SignedVoucher,
+        used: Option<Usage>,
+        look: impl Fn(&Stored<Agent>, Reply) -> T,
+    ) -> Result<(Reply, T), Refusal> {
         let id = voucher.channel();
         let slot = self.slot(id).await?;
         let mut held = slot.view.lock().await;
         // Once more where the view was behind: a payment that nobody waited for was stored after it was loaded.
         for _ in 0..2 {
             let view = self.view(&slot, &mut held, id).await?;
-            if let Some(reply) = self.decide(view, voucher).await? {
-                return Ok(reply);
+            if let Some(reply) = self.decide(view, voucher, used).await? {
+                slot.bring_up(view);
+                return Ok((reply, look(&view.stored, reply)));
             }
             *held = None;
         }
@@ -75,7 +189,12 @@ impl Payments {
     }
 
     /// The answer; `None` where the view does not know the voucher that is stored.
-    async fn decide(&self, view: &mut View, voucher: &SignedVoucher) -> Result<Option<Reply>, Refusal> {
+    async fn decide(
+        &self,
+        view: &mut View,
+        voucher: &SignedVoucher,
+        used: Option<Usage>,
+    ) -> Result<Option<Reply>, Refusal> {
         let stored = &view.stored;
         let id = stored.state.id;
         let Ok(verified) = Verified::check(&view.verifier, voucher) else {
@@ -87,7 +206,7 @@ impl Payments {
                 Ok(Some(Reply::NoSigner))
             };
         };
-        let input = Input::Peer(AgentMessage::Voucher { voucher: verified, used: None });
+        let input = Input::Peer(AgentMessage::Voucher { voucher: verified, used });
         let decided = Agent::decide(&stored.state, &input, &self.decider.env_of(stored));
         let decided = decided.map_err(|error| undecided(id, &error.into()))?;
         let taken = match Taken::of(&stored.state, voucher.cumulative(), &decided) {

@@ -243,10 +243,14 @@ impl Runner<Agent> for AgentRunner {
 
 /// The answer that a decision gives the client, which was asked by its input.
 pub fn reply(applied: &Applied<Agent>) -> Option<Reply> {
-    applied.effects.iter().find_map(|effect| match effect {
+    applied.effects.iter().find_map(answer_of)
+}
+
+pub(crate) fn answer_of(effect: &Effect<Agent>) -> Option<Reply> {
+    match effect {
         Effect::Own(AgentEffect::Answer(reply)) => Some(*reply),
         _ => None,
-    })
+    }
 }
 
 /// What the operator of a node set about its channels: `policy`, with what the chain's settings say.

@@ -31,6 +31,10 @@ pub struct Account {
     pub held: bool,
     /// Client only: a top-up is on its way to the chain.
     pub top_up_pending: bool,
+    /// Client only: the agent's total, as the agent shows it; `None` where it shows none.
+    pub theirs: Option<Usage>,
+    /// Client only: what has to be paid in all for the service to go on, as the agent shows it while it suspends the service as unpaid.
+    pub resumes_at: Option<Amount>,
 }
 
 impl Account {
@@ -46,6 +50,8 @@ impl Account {
             running_since: None,
             held: false,
             top_up_pending: false,
+            theirs: None,
+            resumes_at: None,
         }
     }
 

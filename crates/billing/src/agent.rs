@@ -107,7 +107,7 @@ fn decide(terms: &Terms, account: &Account, now: SystemTime, horizon: &mut Horiz
         return None;
     }
 
-    let at_limit = limit(terms, account, horizon);
+    let at_limit = limit(terms, account, horizon, |used| used);
     let unpaid = horizon.reached(terms, account, |used| {
         !covers(terms, asked_for(terms, used), account.paid, account.deposit)
     });
@@ -148,10 +148,15 @@ pub(crate) enum Limit {
     MaxUnits,
 }
 
-/// The limit that the meter has reached, if any.
-pub(crate) fn limit(terms: &Terms, account: &Account, horizon: &mut Horizon) -> Option<Limit> {
-    let max_units = horizon.reached(terms, account, |used| used >= terms.max());
-    let deposit = horizon.reached(terms, account, |used| price(terms, used) >= account.deposit);
+/// The limit that the use has reached, if any: `counted` is the use that counts at a reading of the meter, and never falls.
+pub(crate) fn limit(
+    terms: &Terms,
+    account: &Account,
+    horizon: &mut Horizon,
+    counted: impl Fn(Usage) -> Usage,
+) -> Option<Limit> {
+    let max_units = horizon.reached(terms, account, |used| counted(used) >= terms.max());
+    let deposit = horizon.reached(terms, account, |used| price(terms, counted(used)) >= account.deposit);
     // At `max_units` no top-up can help, so it is named first.
     if max_units { Some(Limit::MaxUnits) } else { deposit.then_some(Limit::Deposit) }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::{Limit, limit};
 use crate::horizon::Horizon;
 use crate::price::{covers, due, price};
-use crate::{Account, Billing, Drift, TerminateReason, Terms};
+use crate::{Account, Billing, Drift, TerminateReason, Terms, agreed};
 
 /// How a client wants its channels paid and topped up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +21,8 @@ pub struct ClientPolicy {
     /// terms' `max_suspend` and `max_inactive`). This is what ends a suspension that the client cannot see: a
     /// suspended service is a quiet one.
     pub settle_after: Duration,
-    /// How far the agent's total may be above the client's own and is still paid for. Without effect so far: nothing receives an agent's
-    /// total yet. The default is not written, so what is stored with it reads as before this field existed.
+    /// How far the agent's total may be above the client's own and is still paid for. The default is not written, so what is stored
+    /// with it reads as before this field existed.
     #[serde(skip_serializing_if = "Drift::is_default")]
     pub drift: Drift,
 }
@@ -115,7 +115,7 @@ pub struct ClientAssessment {
     pub next: Option<SystemTime>,
 }
 
-/// Decides what the client does about one channel, by its own meter only.
+/// Decides what the client does about one channel: what it pays by the meter that both sides [agree](agreed) on, all else by its own.
 pub fn assess_client(
     terms: &Terms,
     account: &Account,
@@ -140,25 +140,29 @@ fn payment(
     horizon: &mut Horizon,
 ) -> Option<Amount> {
     let running = is_running(account.service);
+    let counted = |used| agreed(terms, &policy.drift, used, account.theirs).used;
     let pays_now = match account.service {
         ServiceStatus::Pending | ServiceStatus::Terminated => return None,
         // The last chance to leave without a debt.
         ServiceStatus::Terminating => true,
         _ if running => {
-            let at_limit = limit(terms, account, horizon).is_some();
-            let interval_over = horizon.reached(terms, account, |used| !covers_enough(terms, account, used));
+            let at_limit = limit(terms, account, horizon, counted).is_some();
+            let is_over = |used| !covers_enough(terms, account, counted(used));
+            let interval_over = horizon.reached(terms, account, is_over);
             at_limit || interval_over
         }
         _ => false,
     };
-    let target = |used| due(terms, worth_paying(terms, used, running), account.deposit);
+    // A service that the agent shows as suspended waits for nothing else: what is agreed is paid, whether it suffices or not.
+    let is_waited_for = account.resumes_at.is_some_and(|at| at > account.paid);
+    let target = |used| due(terms, worth_paying(terms, counted(used), running), account.deposit);
     let in_debt = horizon.reached(terms, account, |used| target(used) > account.paid);
     if !in_debt {
         return None;
     }
     let half = |time: Duration| time.checked_div(2).unwrap_or(time);
     let quiet = policy.settle_after.min(half(terms.max_suspend())).min(half(terms.max_inactive()));
-    let pays = pays_now || horizon.passed(account.quiet_for(terms, quiet));
+    let pays = pays_now || is_waited_for || horizon.passed(account.quiet_for(terms, quiet));
     pays.then(|| target(account.used_at(terms, now)))
 }
 
@@ -208,7 +212,7 @@ fn decide(
         return Some(ClientAction::TopUp(amount));
     }
     let settled = due(terms, account.used_at(terms, now), account.deposit) <= account.paid;
-    match limit(terms, account, horizon) {
+    match limit(terms, account, horizon, |used| used) {
         Some(Limit::MaxUnits) if settled => Some(ClientAction::Terminate(TerminateReason::MaxUnits)),
         Some(Limit::Deposit) if settled && !account.top_up_pending => {
             Some(ClientAction::Terminate(TerminateReason::DepositSpent))

@@ -8,8 +8,12 @@
 //! the client's final total on a channel, however often it lies. The share has the client's own use as its base, and the absolute part
 //! is limited by what the client accepted in the terms: the lag is the agent's choice, and must not become the client's risk.
 //!
-//! This is a step of messaging protocol 2 (`docs/adr/0006-protocol-2.md`). **Nothing uses [`agreed`] yet**: no message carries the
-//! agent's total, and what a client pays still follows from its own meter alone.
+//! The tolerance may be nothing: while the client's own meter shows nothing, and by the default up to 100 counts where an offering has a
+//! small lag, or less than 100 counts as its least use. Such a count is worth much, so none is paid for that the client did not see. Two
+//! honest meters that differ by more than the lag then suspend the service: the user is shown both totals, and the agent ends the
+//! service after `max_suspend`. Offerings of such services should have a lag of a few counts.
+//!
+//! The agent's total comes with messaging protocol 2 (`docs/adr/0006-protocol-2.md`). Without one the client's own meter decides alone.
 
 use privatix_channel::Usage;
 use serde::{Deserialize, Serialize};

@@ -6,22 +6,25 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use privatix_billing::Terms;
-use privatix_channel::{Amount, ChannelDescriptor, ChannelId, SignedVoucher};
-use privatix_node::{Node, NodeError, Notices, Part};
+use privatix_channel::{ChannelDescriptor, ChannelId, SignedVoucher, Usage};
+use privatix_market::Client;
+use privatix_node::{Decider, Node, NodeError, Notices, Part};
 use privatix_offering::{AccessKey, AccessRequest, SignedOffering};
 use privatix_somc::{ClientError, Peer, Refusal, Transport};
 use privatix_store::offerings;
 
-use crate::answers::Unheard;
+use crate::answers::{Heard, Stands, Unheard};
 use crate::asks::{Agents, GivenAccess};
 use crate::client::ClientSettings;
 use crate::offerings::{Announcers as _, Offerings};
 use crate::peers::{Dialler, Peers, no_answer};
+use crate::sessions::Sessions;
 
 /// Reaches agents at the addresses that they announced, as far as the user permits that.
 pub struct NodeAgents {
     node: Arc<Node>,
     peers: Arc<Peers>,
+    sessions: Arc<Sessions>,
     /// How what anybody may have announced is fetched.
     fetching: RwLock<Arc<Offerings>>,
     settings: ClientSettings,
@@ -46,9 +49,15 @@ impl NodeAgents {
         Self {
             node: Arc::clone(node),
             peers: Arc::new(peers),
+            sessions: Sessions::new(node),
             fetching: RwLock::new(Arc::new(fetching)),
             settings: settings.clone(),
         }
+    }
+
+    /// Has decided what agents send unasked, and what this decider's channels need of their connections.
+    pub fn listen(&self, decider: &Arc<Decider<Client>>) {
+        self.sessions.start(decider);
     }
 
     /// Fetches what anybody may have announced over this transport from now on.
@@ -179,7 +188,7 @@ fn dialler(transport: Arc<dyn Transport>, settings: &ClientSettings) -> Dialler 
     }
 }
 
-fn heard(peer: &Peer, error: ClientError) -> Unheard {
+pub(crate) fn heard(peer: &Peer, error: ClientError) -> Unheard {
     match error.refusal() {
         Some(refusal) => Unheard::Refused(refusal.clone()),
         None => no_answer(peer)(error).into(),
@@ -216,10 +225,19 @@ impl Agents for NodeAgents {
         Ok(terms(&offering))
     }
 
-    async fn pay(&self, channel: &ChannelDescriptor, voucher: SignedVoucher) -> Result<Amount, Unheard> {
+    async fn attach(&self, channel: &ChannelDescriptor) -> Result<Option<Stands>, Unheard> {
         let (peer, _) = self.agent(channel).await?;
-        let paid = peer.pay(voucher).await.map_err(|error| heard(&peer, error))?;
-        Ok(paid.cumulative)
+        self.sessions.attach(&peer, channel).await
+    }
+
+    async fn pay(
+        &self,
+        channel: &ChannelDescriptor,
+        voucher: SignedVoucher,
+        used: Usage,
+    ) -> Result<Heard, Unheard> {
+        let (peer, _) = self.agent(channel).await?;
+        self.sessions.pay(&peer, channel, voucher, used).await
     }
 
     async fn permits(&self, channel: &ChannelDescriptor) -> Result<(), Unheard> {

@@ -1,9 +1,66 @@
 //! What an agent's answers mean for the channel: from the wire's words to those that are decided about.
 
-use privatix_channel::Amount;
+use privatix_channel::{Amount, ServiceState, SignedVoucher};
 use privatix_market::{Carried, ClientMessage, NotNow};
 use privatix_node::NodeError;
 use privatix_somc::{Refusal, Unready};
+
+/// What an agent answered to a voucher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// In clear: what it acknowledges in all, in base units.
+    Acknowledged(Amount),
+    /// In a session in which the channel is proved: where the channel stands.
+    Stands(Box<Stands>),
+}
+
+/// Where a channel stands by its agent's books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stands {
+    /// What it acknowledges in all, in base units.
+    pub acknowledged: Amount,
+    /// What is decided about besides.
+    pub carried: Carried,
+    /// The voucher that is carried, with its signature, which was checked.
+    pub signed: Option<SignedVoucher>,
+}
+
+impl Stands {
+    /// What is decided of it as the answer to a voucher over `sent`.
+    fn answers(self, sent: Amount) -> ClientMessage {
+        let Self { acknowledged, carried, .. } = self;
+        let view = carried.view.map(|shown| shown.view);
+        let ended = view.is_some_and(|view| view.service == ServiceState::Ended);
+        let closing = view.and_then(|view| view.reason).is_some_and(|reason| reason.as_str() == "closing");
+        if acknowledged >= sent {
+            ClientMessage::Paid { acknowledged, ended, carried }
+        } else if ended || closing {
+            // It was kept, and is not certain to be paid.
+            ClientMessage::Closing { carried }
+        } else {
+            // What the deposit does not cover counts once a top-up is confirmed.
+            ClientMessage::Stale { acknowledged, carried }
+        }
+    }
+}
+
+impl Heard {
+    /// What the agent acknowledges in all, in base units.
+    pub fn acknowledged(&self) -> Amount {
+        match self {
+            Self::Acknowledged(acknowledged) => *acknowledged,
+            Self::Stands(stands) => stands.acknowledged,
+        }
+    }
+
+    /// The voucher that is carried, with its signature.
+    pub(crate) fn signed(&self) -> Option<SignedVoucher> {
+        match self {
+            Self::Acknowledged(_) => None,
+            Self::Stands(stands) => stands.signed,
+        }
+    }
+}
 
 /// Why a request was not answered with what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +97,12 @@ impl From<NodeError> for Unheard {
 
 /// What is decided of the answer to a voucher over `sent`, that the request of this number carried. `None` where this side did not
 /// ask: the request's time ends it.
-pub(crate) fn to_voucher(answer: &Result<Amount, Unheard>, sent: Amount, seq: u32) -> Option<ClientMessage> {
+pub(crate) fn to_voucher(answer: &Result<Heard, Unheard>, sent: Amount, seq: u32) -> Option<ClientMessage> {
     Some(match answer {
-        Ok(acknowledged) => {
+        Ok(Heard::Acknowledged(acknowledged)) => {
             ClientMessage::Paid { acknowledged: *acknowledged, ended: false, carried: Carried::default() }
         }
+        Ok(Heard::Stands(stands)) => stands.answers(sent),
         Err(Unheard::Refused(refusal)) => match refusal {
             Refusal::Stale { acknowledged } | Refusal::Equal { acknowledged } => {
                 ClientMessage::Stale { acknowledged: *acknowledged, carried: Carried::default() }
@@ -109,7 +167,8 @@ pub(crate) fn unheard(error: &Unheard, seq: u32) -> Option<ClientMessage> {
 mod tests {
     use std::time::Duration;
 
-    use privatix_channel::ChannelId;
+    use privatix_channel::{AgentView, ChannelId, Usage};
+    use privatix_market::{Shown, Uptime};
     use privatix_offering::ContactPolicy;
 
     use super::*;
@@ -141,12 +200,12 @@ mod tests {
         let unanswered = ClientMessage::Unanswered { seq: 7 };
         for (answer, expected) in [
             (
-                Ok(SENT),
+                Ok(Heard::Acknowledged(SENT)),
                 Some(ClientMessage::Paid { acknowledged: SENT, ended: false, carried: Carried::default() }),
             ),
             // A lie, or a restored database: that is decided, and not guessed here.
             (
-                Ok(Amount::new(80)),
+                Ok(Heard::Acknowledged(Amount::new(80))),
                 Some(ClientMessage::Paid {
                     acknowledged: Amount::new(80),
                     ended: false,
@@ -188,6 +247,37 @@ mod tests {
             (Err(offline()), None),
         ] {
             assert_eq!(to_voucher(&answer, SENT, 7), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn where_a_channel_stands_answers_a_voucher_in_one_way() {
+        let shown = |service, reason: &str| {
+            let reason = reason.parse().ok();
+            let view =
+                AgentView { number: 1, used: Usage::ZERO, service, reason, resumes_at: None, access: 0 };
+            let view = Some(Shown { connected: Uptime::default(), view });
+            Carried { view, best: None }
+        };
+        let (all, less, more) = (SENT, Amount::new(60), Amount::new(80));
+        let running = shown(ServiceState::Running, "");
+        let unpaid = shown(ServiceState::Suspended, "unpaid");
+        let closing = shown(ServiceState::Suspended, "closing");
+        let ended = shown(ServiceState::Ended, "by_order");
+        let paid = |acknowledged, ended, carried| ClientMessage::Paid { acknowledged, ended, carried };
+        for (acknowledged, carried, expected) in [
+            (all, running, paid(all, false, running)),
+            (more, running, paid(more, false, running)),
+            (all, unpaid, paid(all, false, unpaid)),
+            (all, ended, paid(all, true, ended)),
+            (less, running, ClientMessage::Stale { acknowledged: less, carried: running }),
+            (less, unpaid, ClientMessage::Stale { acknowledged: less, carried: unpaid }),
+            (less, closing, ClientMessage::Closing { carried: closing }),
+            (less, ended, ClientMessage::Closing { carried: ended }),
+        ] {
+            let stands = Stands { acknowledged, carried, signed: None };
+            let answer = Ok(Heard::Stands(Box::new(stands)));
+            assert_eq!(to_voucher(&answer, SENT, 7), Some(expected), "{answer:?}");
         }
     }
 

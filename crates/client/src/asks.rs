@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use privatix_billing::Terms;
-use privatix_channel::{Amount, ChannelDescriptor, ChannelId, SignedVoucher};
+use privatix_channel::{ChannelDescriptor, ChannelId, SignedVoucher, Usage};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{
     Backoff, Done, Handler, Job, JobContext, JobError, Lane, OrRetry as _, Policy, PushOptions,
@@ -18,10 +18,10 @@ use privatix_store::channels::{self, StoredAccess};
 use privatix_store::states::Stored;
 use serde::{Deserialize, Serialize};
 
-use crate::answers::{Unheard, to_voucher, unheard, without_access};
+use crate::answers::{Heard, Stands, Unheard, to_voucher, unheard, without_access};
 use crate::deliveries::Outgoing;
 use crate::peers::OFFLINE;
-use crate::runner::{Asks, Sending};
+use crate::runner::{Asks, ClientRunner, Sending};
 
 /// What a job asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,11 +105,26 @@ pub trait Agents: Send + Sync {
     /// [`Unheard`].
     async fn terms(&self, channel: &ChannelDescriptor) -> Result<Arc<Terms>, Unheard>;
 
-    /// Sends a voucher. Returns what the agent acknowledges in all, in base units.
+    /// Proves the channel on the connection, and gives where it stands by the agent's books; `None` where nothing can be proved, because
+    /// the agent talks in clear. By default it does.
     ///
     /// # Errors
     /// [`Unheard`].
-    async fn pay(&self, channel: &ChannelDescriptor, voucher: SignedVoucher) -> Result<Amount, Unheard>;
+    async fn attach(&self, channel: &ChannelDescriptor) -> Result<Option<Stands>, Unheard> {
+        let _ = channel;
+        Ok(None)
+    }
+
+    /// Sends a voucher, and this side's meter where the channel can be proved. Gives what the agent answers.
+    ///
+    /// # Errors
+    /// [`Unheard`].
+    async fn pay(
+        &self,
+        channel: &ChannelDescriptor,
+        voucher: SignedVoucher,
+        used: Usage,
+    ) -> Result<Heard, Unheard>;
 
     /// Whether the user permits to contact the agent of a channel, as far as it is known. Nothing is sent. By default it is permitted.
     ///
@@ -168,6 +183,7 @@ impl Asks for Asking {
 pub struct Asker {
     db: Database,
     decider: Arc<Decider<Client>>,
+    runner: ClientRunner,
     agents: Arc<dyn Agents>,
 }
 
@@ -182,12 +198,25 @@ enum Answer {
     Access(GivenAccess),
     Terms(Arc<Terms>),
     Message(ClientMessage),
+    /// With the voucher that came with it.
+    Carrying(ClientMessage, SignedVoucher),
+}
+
+impl Answer {
+    fn of(message: ClientMessage, signed: Option<SignedVoucher>) -> Self {
+        signed.map_or(Self::Message(message), |signed| Self::Carrying(message, signed))
+    }
 }
 
 impl Asker {
-    /// Asks for what this decider decides.
-    pub fn new(db: Database, decider: Arc<Decider<Client>>, agents: Arc<dyn Agents>) -> Self {
-        Self { db, decider, agents }
+    /// Asks for what this decider decides. `runner` carries out what follows from an answer that carries a voucher.
+    pub fn new(
+        db: Database,
+        decider: Arc<Decider<Client>>,
+        runner: ClientRunner,
+        agents: Arc<dyn Agents>,
+    ) -> Self {
+        Self { db, decider, runner, agents }
     }
 
     async fn load(&self, conn: &mut Conn, channel: ChannelId) -> Result<Option<Stored<Client>>, NodeError> {
@@ -245,14 +274,18 @@ impl Asker {
         Ok(match (question.what, stored.voucher) {
             (Ask::Access, _) => Answer::Access(self.agents.access(channel).await?),
             (Ask::Offering, _) => Answer::Terms(self.agents.terms(channel).await?),
-            // This side speaks version 1 only.
-            (Ask::Attach, _) => Answer::Message(ClientMessage::InClear),
+            (Ask::Attach, _) => match self.agents.attach(channel).await? {
+                Some(Stands { acknowledged, carried, signed }) => {
+                    Answer::of(ClientMessage::Known { acknowledged, carried }, signed)
+                }
+                None => Answer::Message(ClientMessage::InClear),
+            },
             // Its repetition is what the agent answers by its books.
             (_, Some(voucher)) => {
                 let sent = voucher.cumulative();
-                let answer = self.agents.pay(channel, voucher).await;
+                let answer = self.agents.pay(channel, voucher, stored.state.meter.used).await;
                 match to_voucher(&answer, sent, question.seq) {
-                    Some(message) => Answer::Message(message),
+                    Some(message) => Answer::of(message, answer.ok().and_then(|heard| heard.signed())),
                     None => return Err(answer.err().unwrap_or_else(too_late)),
                 }
             }
@@ -272,8 +305,13 @@ impl Asker {
         let Some(before) = before.filter(|stored| is_silence || waits(&stored.state, question)) else {
             return Ok(completion.commit().await?); // it is not asked for any more
         };
+        let mut runner = None;
         let input = match answer {
             Answer::Message(message) => Input::Peer(message),
+            Answer::Carrying(message, signed) => {
+                runner = Some(self.runner.adopting(signed));
+                Input::Peer(message)
+            }
             Answer::Terms(terms) => Input::Terms(terms),
             Answer::Access(GivenAccess { access, number }) => {
                 let channel = question.channel;
@@ -287,7 +325,10 @@ impl Asker {
                 Input::Peer(ClientMessage::Access(Fetched { number, is_same }))
             }
         };
-        let decided = self.decider.decide_in(&mut completion, &before, input).await;
+        let decided = match &runner {
+            Some(runner) => self.decider.decide_in_with(&mut completion, &before, input, runner).await,
+            None => self.decider.decide_in(&mut completion, &before, input).await,
+        };
         let applied = decided.map_err(NodeError::from).or_retry()?;
         let done = self.decider.commit(&applied, completion.commit()).await?;
         Ok(done)

@@ -132,6 +132,7 @@ impl Client {
             views: Arc::new(views),
         };
         let decisions = Arc::new(Decisions::start(&node, parts).await?);
+        agents.listen(decisions.decider());
         let (peers, orders) = (Arc::clone(agents.peers()), decisions.orders());
         let offerings = Arc::clone(decisions.offerings());
         Ok(Self { handle: ClientHandle { node, peers, orders, offerings }, decisions, agents })

@@ -122,6 +122,7 @@ impl Decisions {
             views,
             ..ClientRunnerParts::of(node, requests, funds, asks)
         });
+        let runner = carries_out.clone();
         let decider = Arc::new(Decider::new(DeciderParts::of(node, Arc::new(carries_out), outlook, policy)));
 
         let endpoints = {
@@ -135,8 +136,10 @@ impl Decisions {
         let driver = Driver::new(db.clone(), host, services, calls, bounds, instance);
         let purse = Arc::new(Arc::clone(node));
         let funder = Arc::new(Funder::new(db.clone(), Arc::clone(&decider), funding.clone(), purse));
-        let asker = Arc::new(Asker::new(db.clone(), Arc::clone(&decider), Arc::clone(&agents)));
-        let deliveries = Deliveries::new(db.clone(), Arc::clone(&decider), Arc::clone(&agents), wanted);
+        let asker =
+            Arc::new(Asker::new(db.clone(), Arc::clone(&decider), runner.clone(), Arc::clone(&agents)));
+        let deliveries =
+            Deliveries::new(db.clone(), Arc::clone(&decider), runner, Arc::clone(&agents), wanted);
         let deliveries = Mutex::new(Some(deliveries));
         let node = Arc::clone(node);
         Ok(Self {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answers::to_voucher;
 use crate::asks::{Agents, MARGIN, too_late};
-use crate::runner::Sending;
+use crate::runner::{ClientRunner, Sending};
 
 /// The way to [`Deliveries`].
 #[derive(Clone, Debug)]
@@ -47,6 +47,7 @@ pub struct Deliveries {
 struct Parts {
     db: Database,
     decider: Arc<Decider<Client>>,
+    runner: ClientRunner,
     agents: Arc<dyn Agents>,
 }
 
@@ -57,9 +58,15 @@ impl std::fmt::Debug for Deliveries {
 }
 
 impl Deliveries {
-    /// Sends what this decider decides.
-    pub fn new(db: Database, decider: Arc<Decider<Client>>, agents: Arc<dyn Agents>, wanted: Wanted) -> Self {
-        Self { parts: Arc::new(Parts { db, decider, agents }), wanted }
+    /// Sends what this decider decides. `runner` carries out what follows from an answer that carries a voucher.
+    pub fn new(
+        db: Database,
+        decider: Arc<Decider<Client>>,
+        runner: ClientRunner,
+        agents: Arc<dyn Agents>,
+        wanted: Wanted,
+    ) -> Self {
+        Self { parts: Arc::new(Parts { db, decider, runner, agents }), wanted }
     }
 
     /// Runs until shutdown. Dropping a voucher under way is harmless: it is stored, and taken twice as once.
@@ -122,15 +129,21 @@ impl Parts {
         if patience.is_zero() {
             return Ok(());
         }
-        let (sent, agents) = (voucher.cumulative(), &self.agents);
-        let asked = tokio::time::timeout(patience, agents.pay(&stored.state.descriptor, voucher)).await;
+        let (sent, used) = (voucher.cumulative(), stored.state.meter.used);
+        let paying = self.agents.pay(&stored.state.descriptor, voucher, used);
+        let asked = tokio::time::timeout(patience, paying).await;
         let answer = asked.unwrap_or_else(|_| Err(too_late()));
         match &answer {
-            Ok(acknowledged) => tracing::debug!(%channel, cumulative = %acknowledged, "voucher acknowledged"),
+            Ok(heard) => tracing::debug!(%channel, cumulative = %heard.acknowledged(), "voucher answered"),
             Err(error) => tracing::warn!(%channel, %error, "the voucher is not acknowledged yet"),
         }
         let Some(message) = to_voucher(&answer, sent, sending.seq) else { return Ok(()) };
-        match self.decider.decide(channel, Input::Peer(message)).await {
+        let input = Input::Peer(message);
+        let decided = match answer.ok().and_then(|heard| heard.signed()) {
+            Some(signed) => self.decider.decide_with(channel, input, &self.runner.adopting(signed)).await,
+            None => self.decider.decide(channel, input).await,
+        };
+        match decided {
             Ok(_) | Err(NotApplied::NoState(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }

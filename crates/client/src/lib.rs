@@ -64,9 +64,10 @@ mod reasons;
 mod recognition;
 mod role;
 mod runner;
+mod sessions;
 
 pub use agents::NodeAgents;
-pub use answers::Unheard;
+pub use answers::{Heard, Stands, Unheard};
 pub use asks::{Agents, AskPeer, AskStranger, Asker, Asking, GivenAccess, Question};
 pub use budget::{Balance, Budgets, Limits, Promises, day};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};

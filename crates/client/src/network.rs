@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use privatix_billing::Terms;
-use privatix_channel::{Amount, ChannelDescriptor, SignedVoucher};
+use privatix_channel::{ChannelDescriptor, SignedVoucher, Usage};
 use privatix_node::NodeError;
 
-use crate::answers::Unheard;
+use crate::answers::{Heard, Stands, Unheard};
 use crate::asks::{Agents, GivenAccess};
 
 /// Whether this side is on the network, as far as the last request to an agent has shown: an outage of its own counts against nobody.
@@ -60,8 +60,17 @@ impl Agents for Noted {
         self.note(self.agents.terms(channel).await)
     }
 
-    async fn pay(&self, channel: &ChannelDescriptor, voucher: SignedVoucher) -> Result<Amount, Unheard> {
-        self.note(self.agents.pay(channel, voucher).await)
+    async fn attach(&self, channel: &ChannelDescriptor) -> Result<Option<Stands>, Unheard> {
+        self.note(self.agents.attach(channel).await)
+    }
+
+    async fn pay(
+        &self,
+        channel: &ChannelDescriptor,
+        voucher: SignedVoucher,
+        used: Usage,
+    ) -> Result<Heard, Unheard> {
+        self.note(self.agents.pay(channel, voucher, used).await)
     }
 
     async fn permits(&self, channel: &ChannelDescriptor) -> Result<(), Unheard> {

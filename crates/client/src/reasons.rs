@@ -22,6 +22,9 @@ pub(crate) fn reason(state: &ClientState) -> Option<Cow<'static, str>> {
         (Some(why), _) => suspended(why),
         (None, Some(reason)) => return Some(format!("the agent takes no payment now: {reason}").into()),
         (None, None) if state.own.away.is_some() => "the agent does not answer, or takes no payment",
+        (None, None) if state.own.disagrees.is_some() => {
+            "the agent counts more than this side by more than the tolerance, and has suspended the service"
+        }
         (None, None) => "paid as agreed",
     };
     Some(reason.into())

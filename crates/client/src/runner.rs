@@ -7,7 +7,7 @@ use alloy::signers::SignerSync;
 use alloy::sol_types::SolCall as _;
 use async_trait::async_trait;
 use privatix_chain::{Intent, TxId};
-use privatix_channel::{Amount, ChannelId, ClientChannel, Domain, VoucherVerifier};
+use privatix_channel::{Amount, ChannelId, ClientChannel, Domain, SignedVoucher, VoucherVerifier};
 use privatix_contracts::{AboveContractRange, IPSC, call};
 use privatix_db::Conn;
 use privatix_market::{
@@ -230,12 +230,20 @@ impl ClientRunnerParts {
 #[derive(Clone, Debug)]
 pub struct ClientRunner {
     parts: ClientRunnerParts,
+    /// What the input came with.
+    carried: Option<SignedVoucher>,
 }
 
 impl ClientRunner {
     /// A runner of these parts.
     pub const fn new(parts: ClientRunnerParts) -> Self {
-        Self { parts }
+        Self { parts, carried: None }
+    }
+
+    /// The same, for the input that came with this voucher.
+    #[must_use]
+    pub fn adopting(&self, voucher: SignedVoucher) -> Self {
+        Self { carried: Some(voucher), ..self.clone() }
     }
 
     /// Signs a voucher over what is due in all, and stores it: it is sent only once that is committed.
@@ -271,6 +279,20 @@ impl ClientRunner {
         }
         tracing::debug!(%channel, cumulative = %due, "voucher signed");
         Ok(Ok(verified))
+    }
+
+    /// Stores the voucher with which the input came, in place of a lower one and of one that cannot be read.
+    async fn adopt(&self, conn: &mut Conn, state: &ClientState, adopted: Verified) -> Result<(), NodeError> {
+        let channel = state.id;
+        let Some(signed) = self.carried.filter(|signed| signed.cumulative() == adopted.cumulative()) else {
+            let reason = format!("the one over {} is to be adopted, and none came", adopted.cumulative());
+            return Err(NodeError::DamagedVoucher { channel, reason });
+        };
+        if !vouchers::store(conn, &signed).await? && !vouchers::mend(conn, &signed).await? {
+            let reason = format!("the one over {} is below what is stored", adopted.cumulative());
+            return Err(NodeError::DamagedVoucher { channel, reason });
+        }
+        Ok(())
     }
 }
 
@@ -353,6 +375,10 @@ impl Runner<Client> for ClientRunner {
             ClientEffect::Sign(due) => {
                 let signed = self.sign(conn, state, due).await?;
                 Ok(Ran::Reports(Input::Report(ClientReport::Signed(signed))))
+            }
+            ClientEffect::Adopt(adopted) => {
+                self.adopt(conn, state, adopted).await?;
+                Ok(Ran::Done)
             }
             ClientEffect::Fund { seq, purpose } => {
                 let effect = EffectId { subject: Subject::Channel(state.id), seq };

@@ -177,7 +177,21 @@ impl<P: Party> Decider<P> {
         before: &Stored<P>,
         input: Input<P>,
     ) -> Result<Applied<P>, NotApplied> {
-        self.shell.decide(conn, before, input, &self.env_of(before), &*self.runner).await
+        self.decide_in_with(conn, before, input, &*self.runner).await
+    }
+
+    /// [`decide_in`](Self::decide_in) with a runner of this input, which has what the input came with.
+    ///
+    /// # Errors
+    /// As [`decide_in`](Self::decide_in).
+    pub async fn decide_in_with(
+        &self,
+        conn: &mut Conn,
+        before: &Stored<P>,
+        input: Input<P>,
+        runner: &dyn Runner<P>,
+    ) -> Result<Applied<P>, NotApplied> {
+        self.shell.decide(conn, before, input, &self.env_of(before), runner).await
     }
 
     /// Stores the first state of a channel, which is in the database already, and carries out the effects with which it begins, in the
@@ -311,10 +325,17 @@ impl<P: Party> Decider<P> {
         env
     }
 
+    /// What there is to know of a channel's surroundings without what is stored of its voucher: enough to show where it stands, and not to
+    /// decide about it.
+    pub fn env_about(&self, channel: ChannelId) -> Env<'_, P> {
+        let mut env = self.surroundings();
+        env.chain.explained = !self.outlook.unexplained().contains(&channel);
+        env
+    }
+
     /// The surroundings of a decision about this state, as of now.
     pub fn env_of(&self, stored: &Stored<P>) -> Env<'_, P> {
-        let mut env = self.surroundings();
-        env.chain.explained = !self.outlook.unexplained().contains(&stored.state.id);
+        let mut env = self.env_about(stored.state.id);
         env.kept_open = self.outlook.kept_open(stored.newest_voucher);
         env.damaged_voucher = stored.damaged_voucher;
         env

@@ -98,7 +98,7 @@ pub use self::{
     peer::{Peer, RetryPolicy},
     rate::RateLimit,
     refusal::{Refusal, Unready},
-    server::{Server, ServerStats},
+    server::{Notifier, Server, ServerStats},
     service::{CallerSession, Notice, Paid, Service, Standing},
     session::SessionSecret,
     socks::SocksTransport,

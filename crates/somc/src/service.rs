@@ -119,7 +119,7 @@ pub trait Service: Send + Sync {
     }
 
     /// Where a channel stands that was [proved](Self::attach) on the connection. Its view must be newer than each one that was
-    /// [sent](crate::Server::notify) before the call, and no older than what happened before it.
+    /// [sent](crate::Notifier::notify) before the call, and no older than what happened before it.
     async fn standing(&self, channel: ChannelId) -> Result<Standing, Refusal> {
         Err(Refusal::UnknownChannel { channel })
     }

@@ -44,7 +44,9 @@ proptest! {
     #[test]
     fn a_client_never_pays_below_what_it_paid_nor_above_its_terms((terms, account, now) in any_case(), policy in any_policy()) {
         if let Some(amount) = assess_client(&terms, &account, &policy, now).pay_to {
-            let ahead = account.used_at(&terms, now).saturating_add(terms.interval());
+            let ours = account.used_at(&terms, now);
+            let most = ours.saturating_add(policy.drift.tolerance(&terms, ours));
+            let ahead = most.saturating_add(terms.interval());
             prop_assert!(amount > account.paid && amount <= account.deposit);
             prop_assert!(amount <= price(&terms, ahead));
         }

@@ -1,9 +1,12 @@
 //! The meter that both sides agree on: its rule, its bounds, and what an agent gains by lying.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use crate::support::{account, any_terms, start, terms, tolerance};
+use std::time::Duration;
+
+use crate::support::{account, after, any_terms, start, terms, tolerance};
 use privatix_billing::{
-    Account, Agreed, Billing, ClientPolicy, Drift, PerMille, Terms, TermsDraft, agreed, assess_client, price,
+    Account, Agreed, Billing, ClientPolicy, Drift, Measure, PerMille, Percent, Terms, TermsDraft,
+    TopUpAmount, TopUpPolicy, agreed, assess_client, price,
 };
 use privatix_channel::{Amount, Usage};
 use proptest::prelude::*;
@@ -178,12 +181,85 @@ fn a_policy_from_before_the_setting_stays_readable_and_the_default_is_not_writte
     assert!(serde_json::from_str::<Drift>(r#"{"relative":7}"#).is_err());
 }
 
+/// An account of a channel with room, whose agent shows this total.
+fn shown(used: u64, theirs: u64, paid: u128) -> Account {
+    Account { deposit: Amount::new(1 << 80), theirs: Some(Usage::new(theirs)), ..account(used, paid) }
+}
+
+fn pays(terms: &Terms, account: &Account) -> Option<u128> {
+    assess_client(terms, account, &ClientPolicy::default(), start()).pay_to.map(Amount::get)
+}
+
+/// Ten bytes for 30, 1 % of 10,000 bytes tolerance.
 #[test]
-fn the_setting_changes_no_payment_yet() {
-    let (terms, account) = (terms(|_| {}), account(25, 0));
-    let generous = ClientPolicy { drift: drift(1_000, None), ..ClientPolicy::default() };
-    let usual = assess_client(&terms, &account, &ClientPolicy::default(), start());
-    assert_eq!(assess_client(&terms, &account, &generous, start()), usual);
+fn what_is_paid_for_is_the_agents_total_within_the_tolerance() {
+    let terms = terms(|_| {});
+    let interval_less = 30_000 - 30;
+    for (theirs, expected) in
+        [(9_000, 30_000), (10_050, 30_150), (10_100, 30_300), (10_101, 30_300), (u64::MAX, 30_300)]
+    {
+        assert_eq!(pays(&terms, &shown(10_000, theirs, interval_less)), Some(expected), "{theirs}");
+    }
+    // By our own meter less than an interval is unpaid; by both it is more.
+    assert_eq!(pays(&terms, &shown(10_000, 10_000, 29_999)), None);
+    assert_eq!(pays(&terms, &shown(10_000, 10_010, 29_999)), Some(30_030));
+}
+
+#[test]
+fn a_service_that_the_agent_shows_as_suspended_is_paid_for_at_once() {
+    let terms = terms(|_| {});
+    let waits = |resumes_at: Option<u128>| {
+        let account = Account { resumes_at: resumes_at.map(Amount::new), ..shown(10_000, 10_005, 29_999) };
+        pays(&terms, &account)
+    };
+    assert_eq!(waits(None), None);
+    assert_eq!(waits(Some(29_999)), None, "that is paid");
+    assert_eq!(waits(Some(30_010)), Some(30_015), "what is agreed suffices");
+    assert_eq!(waits(Some(90_000)), Some(30_015), "what is agreed is paid, and no more");
+    // Nothing that is not agreed is paid, however often that is shown.
+    let paid = Account { resumes_at: Some(Amount::new(90_000)), ..shown(10_000, 10_005, 30_015) };
+    assert_eq!(pays(&terms, &paid), None);
+}
+
+/// The agent's total neither ends the channel nor tops it up.
+#[test]
+fn our_own_meter_alone_decides_about_all_but_payments() {
+    let terms = terms(|draft| (draft.max_units, draft.max_inactive) = (Some(1_000), Duration::from_mins(5)));
+    let all = price(&terms, terms.max());
+    let half = TopUpPolicy {
+        percent: Percent::try_from(50).unwrap(),
+        amount: TopUpAmount::Double,
+        max_deposit: None,
+    };
+    let policy = ClientPolicy { top_up: Some(half), ..ClientPolicy::default() };
+    for theirs in [None, Some(Usage::new(9_999)), Some(terms.max()), Some(Usage::new(u64::MAX))] {
+        let account = Account { theirs, paid: all, deposit: all, ..account(9_990, 0) };
+        let decided = assess_client(&terms, &account, &ClientPolicy::default(), start());
+        assert_eq!(decided.action, None, "{theirs:?}");
+        // 1 % above the half.
+        let account = Account {
+            theirs,
+            used: Usage::new(4_960),
+            paid: Amount::ZERO,
+            deposit: Amount::new(30_000),
+            ..account
+        };
+        assert_eq!(assess_client(&terms, &account, &policy, start()).action, None, "{theirs:?}");
+    }
+}
+
+/// Ours is 10,000 seconds, of which 1 % is granted, and 10,050 are paid. Without the agent's total the next interval of 100 would end
+/// after 150 seconds more.
+#[test]
+fn the_next_payment_by_the_clock_is_that_of_the_agreed_meter() {
+    let terms = terms(|draft| {
+        (draft.unit.measure, draft.billing_interval, draft.max_billing_unit_lag) = (Measure::Seconds, 10, 20);
+    });
+    let account = Account { running_since: Some(start()), ..shown(10_000, u64::MAX, 30_150) };
+    let at = |seconds| assess_client(&terms, &account, &ClientPolicy::default(), after(seconds));
+    assert_eq!((at(0).pay_to, at(0).next), (None, Some(after(50))));
+    assert_eq!(at(49).pay_to, None);
+    assert_eq!(at(50).pay_to, Some(Amount::new(30_450)));
 }
 
 fn any_drift() -> impl Strategy<Value = Drift> {
@@ -271,16 +347,18 @@ proptest! {
     #[test]
     fn a_lying_agent_gains_at_most_one_tolerance_of_the_final_total(
         terms in any_tolerant_terms(), drift in any_drift(),
-        history in proptest::collection::vec((0..200_u64, any_claim(0), any::<bool>()), 1..100),
+        history in proptest::collection::vec((0..200_u64, any_claim(0), any::<bool>(), any::<bool>()), 1..100),
     ) {
-        let policy = ClientPolicy::default();
+        let policy = ClientPolicy { drift, ..ClientPolicy::default() };
         let mut account = Account { deposit: Amount::new(1 << 90), ..account(0, 0) };
         let (mut ours, mut last) = (0, None);
-        for (grows, claim, is_near) in history {
+        for (grows, claim, is_near, is_suspended) in history {
             ours += grows;
             // Near our own total, or anything; without one, the last one stands.
             last = claim.map(|claim| if is_near { claim.saturating_add(ours) } else { claim }).or(last);
-            account.used = agree(&terms, drift, ours, last).used;
+            account.used = Usage::new(ours);
+            account.theirs = last.map(Usage::new);
+            account.resumes_at = is_suspended.then_some(Amount::MAX_ON_CHAIN);
             let pays = assess_client(&terms, &account, &policy, start()).pay_to;
             account.paid = pays.unwrap_or(account.paid).max(account.paid);
         }

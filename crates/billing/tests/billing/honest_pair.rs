@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::{any_terms, any_terms_of, start, tolerance};
 use privatix_billing::{
-    Account, AgentAction, Billing, ClientAction, ClientPolicy, TerminateReason, Terms, agreed, assess_agent,
-    assess_client, due, min_deposit, price, unpaid,
+    Account, AgentAction, Billing, ClientAction, ClientPolicy, SuspendReason, TerminateReason, Terms,
+    assess_agent, assess_client, due, min_deposit, price, resumes_at, unpaid,
 };
 use privatix_channel::{Amount, ServiceStatus, Usage};
 use proptest::prelude::*;
@@ -41,10 +41,9 @@ pub(crate) struct Pair {
     report: u64,
     pub(crate) ended: Option<TerminateReason>,
     suspensions: usize,
+    suspended: Option<SuspendReason>,
     /// Whether the agent's answers carry its total.
     pub(crate) has_views: bool,
-    /// The last one that the client received.
-    view: Option<Usage>,
     /// How far the agent's total may be above the agreed one, where that is less than the slack.
     pub(crate) within: Option<u64>,
 }
@@ -60,15 +59,10 @@ impl Pair {
             report: 0,
             ended: None,
             suspensions: 0,
+            suspended: None,
             has_views: false,
-            view: None,
             within: None,
         }
-    }
-
-    /// What the client pays for.
-    fn agreed(&self) -> Usage {
-        agreed(&self.terms, &self.policy.drift, self.client.used, self.view).used
     }
 
     /// How far the agent's meter may run ahead of the client's without endangering the pair.
@@ -108,8 +102,9 @@ impl Pair {
     fn agent_decides(&mut self) -> Option<SystemTime> {
         let assessment = assess_agent(&self.terms, &self.agent, self.now);
         match assessment.action {
-            Some(AgentAction::Suspend(_)) => {
+            Some(AgentAction::Suspend(reason)) => {
                 self.suspensions += 1;
+                self.suspended = Some(reason);
                 self.agent_moves(ServiceStatus::Suspended);
             }
             Some(AgentAction::Resume) => self.agent_moves(ServiceStatus::Active),
@@ -129,13 +124,15 @@ impl Pair {
 
     /// The client's turn; a lost voucher is sent again with the next one, since it is cumulative.
     ///
-    /// It pays for the agreed use; about all else its own meter decides.
+    /// What it knows of the agent's meter it was shown with the last answer.
     fn client_decides(&mut self, lost: bool) -> Option<SystemTime> {
         if !lost && self.has_views {
-            self.view = Some(self.agent.used);
+            let is_unpaid = self.agent.service == ServiceStatus::Suspended
+                && self.suspended == Some(SuspendReason::Unpaid);
+            self.client.theirs = Some(self.agent.used);
+            self.client.resumes_at = is_unpaid.then(|| resumes_at(&self.terms, &self.agent, self.now));
         }
-        let agreed = Account { used: self.agreed(), ..self.client.clone() };
-        let payment = assess_client(&self.terms, &agreed, &self.policy, self.now);
+        let payment = assess_client(&self.terms, &self.client, &self.policy, self.now);
         if let Some(amount) = payment.pay_to {
             self.client.paid = self.client.paid.max(amount);
         }

@@ -90,6 +90,8 @@ prop_compose! {
         running_since in proptest::option::of(0..2_000_000_u64),
         (held, top_up_pending) in any::<(bool, bool)>(),
         exact in any::<bool>(),
+        theirs in proptest::option::of(0..100_u64),
+        resumes_at in proptest::option::of(0..50_000_u128),
     ) -> Account {
         let used = Usage::new(units * terms.unit().size + rest);
         Account {
@@ -102,6 +104,8 @@ prop_compose! {
             running_since: running_since.map(|millis| start() + Duration::from_millis(millis)),
             held,
             top_up_pending,
+            theirs: theirs.map(|ahead| used.saturating_add(Usage::new(ahead))),
+            resumes_at: resumes_at.map(Amount::new),
         }
     }
 }

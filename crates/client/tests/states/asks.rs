@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use privatix_billing::Terms;
-use privatix_channel::{Amount, ChannelDescriptor, SignedVoucher, Usage};
+use privatix_channel::{ChannelDescriptor, SignedVoucher, Usage};
 use privatix_client::{
-    Agents, AskPeer, AskStranger, Asker, Asking, Deliveries, Funding, GivenAccess, Limits, Unheard, outgoing,
+    Agents, AskPeer, AskStranger, Asker, Asking, Deliveries, Funding, GivenAccess, Heard, Limits, Unheard,
+    outgoing,
 };
 use privatix_jobs::{JobsError, Processor};
 use privatix_market::{
@@ -80,9 +81,9 @@ impl Agents for Agent {
         self.ask(Asked::Terms).await.map(|_| terms())
     }
 
-    async fn pay(&self, _: &ChannelDescriptor, voucher: SignedVoucher) -> Result<Amount, Unheard> {
+    async fn pay(&self, _: &ChannelDescriptor, voucher: SignedVoucher, _: Usage) -> Result<Heard, Unheard> {
         match self.ask(Asked::Pay(voucher.cumulative().get())).await? {
-            Said::Paid(acknowledged) => Ok(a(acknowledged)),
+            Said::Paid(acknowledged) => Ok(Heard::Acknowledged(a(acknowledged))),
             _ => panic!("another answer"),
         }
     }
@@ -131,7 +132,7 @@ impl Caller {
         let (sender, questions) = mpsc::unbounded_channel();
         let agents: Arc<dyn Agents> = Arc::new(Agent(sender));
         let (db, decider) = (base.db.clone(), base.decider.clone());
-        let asker = Arc::new(Asker::new(db.clone(), decider.clone(), agents.clone()));
+        let asker = Arc::new(Asker::new(db.clone(), decider.clone(), base.runner.clone(), agents.clone()));
         let processor = Processor::builder(db.clone())
             .wake(base.jobs.clone())
             .register::<AskPeer, _>(asker.clone())
@@ -140,7 +141,7 @@ impl Caller {
             .unwrap();
         let stop = CancellationToken::new();
         let jobs = tokio::spawn(processor.run(stop.clone()));
-        tokio::spawn(Deliveries::new(db, decider, agents, wanted).run(stop.clone()));
+        tokio::spawn(Deliveries::new(db, decider, base.runner.clone(), agents, wanted).run(stop.clone()));
         Self { base, questions, stop, jobs }
     }
 

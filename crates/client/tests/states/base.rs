@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use privatix_billing::Terms;
 use privatix_chain::{Endpoint, Keyring, NoTxSink, Transactor};
 use privatix_channel::{ChannelEvent, ChannelId, Fee};
-use privatix_client::{Asks, ClientRunnerParts, Funds, Sending};
+use privatix_client::{Asks, ClientRunner, ClientRunnerParts, Funds, Sending};
 use privatix_db::{Conn, Database};
 use privatix_jobs::Wake as JobWake;
 use privatix_market::{Ask, Client, ClientPolicy, ClientState, Target, Uptime};
@@ -50,6 +50,7 @@ pub(crate) struct Base {
     pub(crate) db: Database,
     pub(crate) transactor: Transactor,
     pub(crate) decider: Arc<Decider<Client>>,
+    pub(crate) runner: ClientRunner,
     pub(crate) calm: Arc<Calm>,
     pub(crate) states: mpsc::UnboundedReceiver<ClientState>,
     pub(crate) jobs: JobWake,
@@ -85,8 +86,9 @@ impl Base {
             views: Arc::new(move |state, _| drop(sender.send(state.clone()))),
         };
         let jobs = JobWake::new();
-        let decider = decider(&db, &transactor, &calm, &jobs, (runner, policy));
-        Self { db, transactor, decider, calm, states, jobs, _dir: dir }
+        let decider = decider(&db, &transactor, &calm, &jobs, (runner.clone(), policy));
+        let runner = ClientRunner::new(runner);
+        Self { db, transactor, decider, runner, calm, states, jobs, _dir: dir }
     }
 
     /// A channel of 1,000 that is open.

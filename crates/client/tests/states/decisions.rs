@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use privatix_adapter::Role as Side;
 use privatix_billing::Terms;
 use privatix_chain::StartFrom;
-use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, ServiceStatus, SignedVoucher};
+use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, ServiceStatus, SignedVoucher, Usage};
 use privatix_client::{
-    Agents, ClientRole, Decisions, DecisionsParts, Fund, Given, GivenAccess, Limits, Node, NodeParts,
+    Agents, ClientRole, Decisions, DecisionsParts, Fund, Given, GivenAccess, Heard, Limits, Node, NodeParts,
     OfferingPolicy, Unheard,
 };
 use privatix_contracts::call;
@@ -57,9 +57,9 @@ impl Agents for Agent {
         Ok(terms())
     }
 
-    async fn pay(&self, _: &ChannelDescriptor, voucher: SignedVoucher) -> Result<Amount, Unheard> {
+    async fn pay(&self, _: &ChannelDescriptor, voucher: SignedVoucher, _: Usage) -> Result<Heard, Unheard> {
         self.paid.lock().unwrap().push(voucher.cumulative());
-        Ok(voucher.cumulative())
+        Ok(Heard::Acknowledged(voucher.cumulative()))
     }
 
     async fn ping(&self, _: &ChannelDescriptor) -> Result<(), Unheard> {

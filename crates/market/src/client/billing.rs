@@ -1,9 +1,10 @@
 //! What billing answers about a channel: the amounts, shares and limits are its own.
 
 use privatix_billing::{
-    Billing, ClientAction, ClientAssessment, ClientPolicy, TerminateReason, TopUpAmount, assess_client,
+    Account, Agreed, Billing, ClientAction, ClientAssessment, ClientPolicy, TerminateReason, TopUpAmount,
+    agreed, assess_client,
 };
-use privatix_channel::{Amount, Phase, ServiceStatus};
+use privatix_channel::{Amount, Phase, ServiceState, ServiceStatus, Usage};
 
 use super::{AccessStatus, Client, ClientState, payment, top_up};
 use crate::{Actual, Again, Env, Owner, Refused, usage};
@@ -44,11 +45,42 @@ pub(super) fn status(state: &ClientState, env: &Env<'_, Client>) -> ServiceStatu
     }
 }
 
+/// The channel as billing sees it: what the agent shows counts for payments only.
+fn account(state: &ClientState, status: ServiceStatus, env: &Env<'_, Client>) -> Account {
+    let mut account = usage::account(state, status, env);
+    let view = state.own.theirs.map(|shown| shown.view);
+    account.theirs = view.map(|view| view.used);
+    account.resumes_at =
+        view.filter(|view| view.service == ServiceState::Suspended).and_then(|view| view.resumes_at);
+    account
+}
+
+/// Both meters, where the agent has suspended the service and its own is so far above this side's that the difference is not paid for.
+pub(super) fn apart(state: &ClientState, env: &Env<'_, Client>) -> Option<Apart> {
+    let view = state.own.theirs?.view;
+    let ours = usage::used(state, env);
+    let Agreed { used: most, beyond, .. } =
+        agreed(state.terms.as_deref()?, &state.billing(env).drift, ours, Some(view.used));
+    let theirs = beyond.filter(|_| view.service == ServiceState::Suspended)?;
+    Some(Apart { ours, theirs, most })
+}
+
+/// Two meters too far apart.
+#[derive(Clone, Copy)]
+pub(super) struct Apart {
+    /// This side's total.
+    pub(super) ours: Usage,
+    /// The agent's.
+    pub(super) theirs: Usage,
+    /// The most that is paid for.
+    pub(super) most: Usage,
+}
+
 /// What is to be done besides paying. Patience is not its question.
 fn assess(state: &ClientState, env: &Env<'_, Client>, may_top_up: bool) -> Option<ClientAssessment> {
     let mut policy = *state.billing(env);
     policy.top_up = policy.top_up.filter(|_| may_top_up);
-    let mut account = usage::account(state, status(state, env), env);
+    let mut account = account(state, status(state, env), env);
     account.top_up_pending = may_top_up && top_up::is_pending(state);
     Some(assess_client(state.terms.as_deref()?, &account, &policy, usage::moment(env.uptime)))
 }
@@ -93,7 +125,7 @@ fn payment(state: &ClientState, env: &Env<'_, Client>) -> Option<ClientAssessmen
         None if terms.billing() == Billing::Prepaid && state.own.ran.is_none() => return None,
         None => status(state, env),
     };
-    let mut account = usage::account(state, status, env);
+    let mut account = account(state, status, env);
     (account.last_usage, account.status_since) =
         (usage::moment(state.meter.last), usage::moment(state.own.service.since));
     Some(assess_client(terms, &account, state.billing(env), usage::moment(env.uptime)))

@@ -2,7 +2,7 @@
 
 use privatix_channel::Phase;
 
-use super::{Client, ClientNotice, ClientPolicy, ClientPurpose, ClientState, Reach, top_up, wants};
+use super::{Client, ClientNotice, ClientPurpose, ClientState, Reach, billing, top_up, wants};
 use crate::flight::{cancel, is_hidden_since, leave_one, next, submit};
 use crate::want::Want;
 use crate::{Actual, Bid, Blocked, Effect, Env, Flight, Owner, Stage};
@@ -84,7 +84,7 @@ pub(super) fn blocked(state: &ClientState, env: &Env<'_, Client>) -> Option<Owne
 }
 
 /// What is shown of the difference between two states.
-pub(super) fn notices(before: &ClientState, after: &ClientState, policy: &ClientPolicy) -> Vec<ClientNotice> {
+pub(super) fn notices(before: &ClientState, after: &ClientState, env: &Env<'_, Client>) -> Vec<ClientNotice> {
     let mut notices = Vec::new();
     let (old, new) = (&before.own, &after.own);
     if let Some(ending) = new.ending.filter(|_| old.ending.map(|e| e.why) != new.ending.map(|e| e.why)) {
@@ -107,7 +107,15 @@ pub(super) fn notices(before: &ClientState, after: &ClientState, policy: &Client
     if new.away.is_some() && old.away.is_none() {
         notices.push(ClientNotice::Unreachable { answers: new.peer != Reach::Silent });
     }
-    if new.auto.tries != old.auto.tries && new.auto.tries == policy.top_up_notice {
+    if new.disagrees.is_some() && old.disagrees.is_none() {
+        let apart = billing::apart(after, env);
+        notices.extend(apart.map(|apart| ClientNotice::MetersApart {
+            ours: apart.ours,
+            theirs: apart.theirs,
+            most: apart.most,
+        }));
+    }
+    if new.auto.tries != old.auto.tries && new.auto.tries == env.policy.top_up_notice {
         notices.push(ClientNotice::TopUpsFail { tries: new.auto.tries });
     }
     if new.blocked != old.blocked {

@@ -113,6 +113,11 @@ pub enum ClientMessage {
     InClear,
     /// What the agent shows of the channel has changed: a notice, that nobody asked for.
     View(Shown),
+    /// The connection has ended that was made at this time. The channel was proved on it, and nobody hears of it any more.
+    Disconnected {
+        /// [`Shown::connected`] of what came on it.
+        connected: Uptime,
+    },
     /// No voucher is taken now, for this reason if the agent gave one.
     NotNow(Option<NotNow>),
     /// The agent closes the channel, or does not serve it.
@@ -281,7 +286,7 @@ impl Party for Client {
         difference::money(state, &mut next, env, &mut effects);
         requests::difference(&mut next, env, &mut effects);
         adapter::drive(&mut next, env, &mut effects);
-        effects.extend(difference::notices(state, &next, env.policy).into_iter().map(crate::Effect::Notify));
+        effects.extend(difference::notices(state, &next, env).into_iter().map(crate::Effect::Notify));
         Ok(Decision { state: next, effects })
     }
 

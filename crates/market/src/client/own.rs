@@ -64,6 +64,14 @@ pub struct ClientOwn {
     /// What the agent showed of the channel last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theirs: Option<Shown>,
+    /// Whether the connection has ended on which it did. It is asked again then, so that a change is seen soon.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub disconnected: bool,
+    /// For how long the agent has suspended the service with a total that is above what is paid for.
+    pub apart: Stopwatch,
+    /// Since when that has lasted longer than a payment takes, so that the user is shown both totals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagrees: Option<Uptime>,
     /// What is being signed: reported in the transaction that stores the state.
     #[serde(skip)]
     pub signing: Option<Amount>,

@@ -119,6 +119,7 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
             | ClientMessage::NotPermitted
             | ClientMessage::InClear
             | ClientMessage::View(_)
+            | ClientMessage::Disconnected { .. }
     );
     if is_answer {
         (state.own.peer, state.own.unasked) = (Reach::Answers, false);
@@ -158,8 +159,11 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
             takes(state, carried);
             knows(state, acknowledged, env);
         }
-        ClientMessage::InClear => {}
+        ClientMessage::InClear => state.own.disconnected = false,
         ClientMessage::View(shown) => shows(state, shown),
+        ClientMessage::Disconnected { connected } => {
+            state.own.disconnected |= state.own.theirs.is_some_and(|known| known.connected <= connected);
+        }
         ClientMessage::Pong => answered_ping(state, env),
         ClientMessage::NotNow(_) => {
             state.own.peer = Reach::NotNow;
@@ -199,8 +203,12 @@ fn takes(state: &mut ClientState, carried: Carried) {
 
 /// The agent shows this of the channel.
 fn shows(state: &mut ClientState, shown: Shown) {
-    if state.own.theirs.is_none_or(|known| shown.is_newer(known)) {
+    let known = state.own.theirs;
+    if known.is_none_or(|known| shown.is_newer(known)) {
         state.own.theirs = Some(shown);
+    }
+    if known.is_none_or(|known| shown.connected > known.connected) {
+        state.own.disconnected = false;
     }
 }
 

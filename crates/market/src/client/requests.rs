@@ -83,6 +83,9 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
     {
         asks.push(Ask::Access);
     }
+    if ending.is_none() && own.disconnected {
+        asks.push(Ask::Attach);
+    }
     let is_away = matches!(own.peer, Reach::Silent | Reach::NotNow) && asks.is_empty();
     if is_away || (ending.is_none() && is_idle(state, env) && !own.pinged) {
         asks.push(Ask::Ping);

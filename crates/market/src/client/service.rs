@@ -52,6 +52,7 @@ const MOST_EXCUSED: u8 = 8;
 /// | `unreachable` | the agent is asked, and does not answer, or takes no voucher now, or does not acknowledge the best one; this node's own network works |
 /// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh and explained, the agent answers and has taken all vouchers; begins again once it does not answer |
 /// | `spent` | the deposit is used and paid, view fresh and explained |
+/// | `apart` | served, and the agent has suspended the service with a total above what is paid for |
 /// | `stuck` | the adapter has failed, and the service is not as wanted |
 pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let (target, _) = wanted(state);
@@ -59,6 +60,8 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let is_timed = usage::is_timed(state, env);
     let is_spent = billing::ends(state, env) == Some(TerminateReason::DepositSpent);
     let is_unacknowledged = requests::is_unacknowledged(state);
+    let is_apart = billing::apart(state, env).is_some();
+    let settles_after = state.billing(env).settle_after;
     let phase = state.chain.phase();
     let is_served = state.own.ending.is_none() && state.chain.phase() == Phase::Open;
     let own = &mut state.own;
@@ -73,6 +76,9 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     own.unreachable.hold(takes_nothing && phase == Phase::Open, env.reachable && !own.unasked, now);
     let is_away = own.ending.is_none() && own.unreachable.elapsed(now) >= env.policy.unreachable_notice;
     own.away = is_away.then(|| own.away.unwrap_or(now));
+    own.apart.hold(is_apart && is_served, true, now);
+    let disagrees = own.apart.is_running() && own.apart.elapsed(now) >= settles_after;
+    own.disagrees = disagrees.then(|| own.disagrees.unwrap_or(now));
     own.no_access.hold(is_served && !has_access, sees && own.peer != Reach::Silent && !own.unasked, now);
     let counts = sees && is_as_wanted && !own.paused && answers && !is_unacknowledged;
     own.idle.hold(is_served && has_access && !is_timed, counts, now);
@@ -149,6 +155,9 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
     }
     if state.own.away.is_none() {
         owners.extend(state.own.unreachable.reaches(env.policy.unreachable_notice).map(Owner::Time));
+    }
+    if state.own.disagrees.is_none() {
+        owners.extend(state.own.apart.reaches(state.billing(env).settle_after).map(Owner::Time));
     }
     if usage::is_timed(state, env) {
         owners.extend(billing::next(state, env));

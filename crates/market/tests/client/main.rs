@@ -8,6 +8,7 @@ mod common;
 mod concerns;
 mod ending;
 mod liveness;
+mod meters;
 mod opening;
 mod payment;
 mod recovery;

@@ -56,7 +56,7 @@ struct Shared {
     /// `None` speaks version 1 only.
     identities: Option<Arc<dyn Identities>>,
     handshakes: Semaphore,
-    watchers: Watchers,
+    watchers: Arc<Watchers>,
     counters: Counters,
 }
 
@@ -88,7 +88,7 @@ impl Server {
             strangers_calls: Semaphore::new((limits.max_calls / 2).clamp(1, Semaphore::MAX_PERMITS)),
             identities,
             handshakes: Semaphore::new(limits.max_handshakes.clamp(1, Semaphore::MAX_PERMITS)),
-            watchers: Watchers::default(),
+            watchers: Arc::default(),
             counters: Counters::default(),
             limits,
         };
@@ -100,15 +100,9 @@ impl Server {
         self.shared.counters.read(self.shared.peers.counts().0)
     }
 
-    /// Sends a view of a channel to the connections on which the channel is proved. It waits for nothing: of views that come faster than a
-    /// connection takes them, it is sent the newest.
-    pub fn notify(&self, notice: Notice) {
-        self.shared.watchers.notify(notice);
-    }
-
-    /// Whether anybody is sent the [notices](Self::notify) of this channel.
-    pub fn is_watched(&self, channel: ChannelId) -> bool {
-        self.shared.watchers.has(channel)
+    /// Sends clients what they did not ask for.
+    pub fn notifier(&self) -> Notifier {
+        Notifier(Arc::clone(&self.shared.watchers))
     }
 
     /// Serves connections of `listener` until `shutdown`.
@@ -184,6 +178,23 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+/// Sends views of channels to the clients that proved them. It holds neither the server nor its service, so that these may hold it.
+#[derive(Clone, Debug)]
+pub struct Notifier(Arc<Watchers>);
+
+impl Notifier {
+    /// Whether anybody is sent the notices of this channel.
+    pub fn is_watched(&self, channel: ChannelId) -> bool {
+        self.0.has(channel)
+    }
+
+    /// Sends a view to the connections on which its channel is proved. It waits for nothing: of views that come faster than a connection
+    /// takes them, it is sent the newest.
+    pub fn notify(&self, notice: Notice) {
+        self.0.notify(notice);
     }
 }
 

@@ -200,10 +200,10 @@ async fn a_changed_view_is_sent_to_those_who_proved_the_channel_and_to_nobody_el
     soon(owner.attach(proof(1, &owner))).await.unwrap();
     soon(stranger.attach(proof(2, &stranger))).await.unwrap();
     let view = AgentView { service: ServiceState::Suspended, ..books.view() };
-    running.server.notify(notice(1, view));
+    running.server.notifier().notify(notice(1, view));
     assert_eq!(soon(owner.notices().next()).await, Some(notice(1, view)));
     let own = AgentView { service: ServiceState::Ended, ..books.view() };
-    running.server.notify(notice(2, own));
+    running.server.notifier().notify(notice(2, own));
     assert_eq!(
         soon(stranger.notices().next()).await,
         Some(notice(2, own)),
@@ -220,10 +220,10 @@ async fn no_change_is_missed_between_the_proof_and_the_answer_to_it() {
     let running = running(&books).await;
     let client = running.client().await;
     let sending = tokio::spawn({
-        let (server, books) = (running.server.clone(), Arc::clone(&books));
+        let (notifier, books) = (running.server.notifier(), Arc::clone(&books));
         async move {
             loop {
-                server.notify(notice(1, books.view()));
+                notifier.notify(notice(1, books.view()));
                 tokio::task::yield_now().await;
             }
         }
@@ -232,7 +232,7 @@ async fn no_change_is_missed_between_the_proof_and_the_answer_to_it() {
     sending.abort();
     assert!(sending.await.unwrap_err().is_cancelled());
     let last = AgentView { service: ServiceState::Ended, ..books.view() };
-    running.server.notify(notice(1, last));
+    running.server.notifier().notify(notice(1, last));
     let mut newest = standing.view;
     while newest.service != ServiceState::Ended {
         let next = soon(client.notices().next()).await.unwrap().view;
