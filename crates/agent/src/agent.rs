@@ -18,9 +18,12 @@ use privatix_market::{AgentOrder, AgentPolicy, AgentState, EffectId, Input, Orde
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
 use privatix_node::{Decider, Given, Node, NodeError, NodeParts, OfferingDecider, RecoveryPhase, after};
-use privatix_offering::{AccessRequest, Addresses, ChannelProof, SealedAccess, SignedOffering};
+use privatix_offering::{
+    AccessRequest, Addresses, ChannelProof, DescribedAccessRequest, SealedAccess, SignedOffering,
+};
 use privatix_somc::{
-    CallerSession, Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress, Standing,
+    CallerSession, Listener, NumberedAccess, Paid, Refusal, Server, ServerLimits, Service, SomcAddress,
+    Standing,
 };
 use privatix_store::orders::{self as stored, Order};
 use privatix_store::purposes::{self, TxNumber};
@@ -569,6 +572,18 @@ impl Service for AgentHandle {
 
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
         self.access.answer(request).await
+    }
+
+    async fn access_described(
+        &self,
+        session: CallerSession,
+        request: DescribedAccessRequest,
+    ) -> Result<NumberedAccess, Refusal> {
+        self.access.answer_described(session, request).await
+    }
+
+    fn described(&self, request: &DescribedAccessRequest) -> Option<ChannelId> {
+        Some(self.access.described(request))
     }
 
     async fn until_ready(&self, channel: ChannelId) -> bool {

@@ -1,16 +1,17 @@
 //! The agents of a node's channels, over the network: [`NodeAgents`].
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use alloy::primitives::Bytes;
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use privatix_billing::Terms;
 use privatix_channel::{ChannelDescriptor, ChannelId, SignedVoucher, Usage};
 use privatix_market::Client;
-use privatix_node::{Decider, Node, NodeError, Notices, Part};
-use privatix_offering::{AccessKey, AccessRequest, SignedOffering};
-use privatix_somc::{ClientError, Peer, Refusal, Transport};
+use privatix_node::{Decider, Node, NodeError, Notices, Part, after};
+use privatix_offering::{AccessKey, AccessRequest, DescribedAccessRequest, RequestError, SignedOffering};
+use privatix_somc::{ClientError, NumberedAccess, Peer, Refusal, Transport};
 use privatix_store::offerings;
 
 use crate::answers::{Heard, Stands, Unheard};
@@ -127,15 +128,29 @@ impl NodeAgents {
         let node = &self.node;
         // A key for this one answer: nobody can open it later.
         let key = AccessKey::generate();
-        let request = AccessRequest::sign(channel, node.domain(), key.public(), now, node.signer());
-        let request = request.map_err(|error| {
-            let reason = error.to_string();
-            Unheard::Ours(NodeError::Signing { what: "a request for access", reason })
-        })?;
-        let sealed = peer.access(request).await.map_err(|error| heard(&peer, error))?;
+        let (domain, signer, recipient) = (node.domain(), node.signer(), key.public());
+        let begun = Instant::now();
+        let ask = |client: privatix_somc::Client| async move {
+            let now = after(now, begun.elapsed()); // an agent takes each moment once
+            if client.session().is_none() {
+                return match AccessRequest::sign(channel, domain, recipient, now, signer) {
+                    Ok(request) => Ok(Ok((client.access(request).await?, None))),
+                    Err(error) => Ok(Err(unsigned(&error))),
+                };
+            }
+            // No plug-in has anything to give yet.
+            match DescribedAccessRequest::sign(channel, domain, recipient, Bytes::new(), now, signer) {
+                Ok(request) => {
+                    let NumberedAccess { sealed, access } = client.access_described(request).await?;
+                    Ok(Ok((sealed, Some(access))))
+                }
+                Err(error) => Ok(Err(unsigned(&error))),
+            }
+        };
+        let (sealed, number) = peer.on_connection(ask).await.map_err(|error| heard(&peer, error))??;
         let opened = crate::access::open(node, channel, offering.message().template, &sealed, &key).await?;
         match opened {
-            Ok(access) => Ok(GivenAccess { access, number: None }),
+            Ok(access) => Ok(GivenAccess { access, number }),
             Err(error) => Err(Unheard::Unusable(error.to_string())),
         }
     }
@@ -151,6 +166,11 @@ enum Clock {
     Ours,
     /// The chain's, from which this machine's differs by so much.
     Chain { away: Duration },
+}
+
+fn unsigned(error: &RequestError) -> Unheard {
+    let reason = error.to_string();
+    Unheard::Ours(NodeError::Signing { what: "a request for access", reason })
 }
 
 fn apart(one: SystemTime, other: SystemTime) -> Duration {

@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     FAREWELL, FAREWELL_BYTES, FULL, Shared,
-    access::access,
+    access::{access, access_described},
     greeting,
     lanes::{Batch, Lanes, Pending},
     peers::{Serving, Ticket},
@@ -153,7 +153,7 @@ impl<'a> Connection<'a> {
     /// Reads requests and starts answering them.
     async fn read(&mut self, reader: &mut FrameReader<Reading>) -> End {
         let limits = &self.shared.limits;
-        let max_request = message::max_request();
+        let max_request = message::max_request(self.version);
         let mut idle = limits.idle_timeout;
         loop {
             self.reap();
@@ -236,12 +236,19 @@ impl<'a> Connection<'a> {
             Request::Access(request) => {
                 let over = self.over.clone();
                 self.calls.spawn(async move {
-                    let channel = request.channel;
                     let answer = access(&caller, *request, &over).await;
-                    if answer.is_ok() {
-                        caller.ticket.identify(channel);
-                    }
                     respond(&answers, reply, answer.map(|sealed| Answer::Access(Box::new(sealed)))).await;
+                    drop(serving);
+                    Instant::now()
+                });
+            }
+            Request::DescribedAccess(request) => {
+                let Some(session) = self.session else { return }; // never: it is of version 2
+                let over = self.over.clone();
+                self.calls.spawn(async move {
+                    let answer = access_described(&caller, session, *request, &over).await;
+                    let answer = answer.map(|numbered| Answer::NumberedAccess(Box::new(numbered)));
+                    respond(&answers, reply, answer).await;
                     drop(serving);
                     Instant::now()
                 });
@@ -399,7 +406,7 @@ async fn ended(calls: &mut JoinSet<Instant>) {
 /// Calls the service so that there is always an answer, and in time.
 pub(super) struct Caller {
     pub(super) shared: Arc<Shared>,
-    ticket: Arc<Ticket>,
+    pub(super) ticket: Arc<Ticket>,
     give_up: CancellationToken,
 }
 

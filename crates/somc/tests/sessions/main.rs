@@ -6,6 +6,7 @@
 /// The version that is tested.
 const VERSION: u16 = 2;
 
+mod access;
 mod agents;
 mod channels;
 #[path = "../sockets/common.rs"]

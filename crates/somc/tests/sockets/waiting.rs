@@ -12,7 +12,7 @@ use privatix_somc::{Refusal, Unready};
 use tokio::sync::Notify;
 
 use crate::common::{
-    Running, Script, access_request, generous, in_memory, limits, offering, sealed, soon, until,
+    Running, Script, ask_for_access, generous, in_memory, limits, offering, sealed, soon, until,
 };
 
 /// A service whose access is not ready before `ready` is notified.
@@ -42,7 +42,7 @@ async fn access_that_is_not_ready_is_waited_for_without_a_place_for_calls() {
     let ready = Arc::default();
     let running = Running::start(waiting(&ready), limits(|limits| limits.max_calls = 1)).await;
     let (waits, other) = (running.client().await, running.client().await);
-    let waiting = tokio::spawn(async move { waits.access(access_request(1)).await });
+    let waiting = tokio::spawn(async move { ask_for_access(&waits, 1).await });
     until(|| running.server.stats().requests == 1).await;
     // Whether it waits already or not: all others are served.
     assert_eq!(soon(other.offering(offering(1))).await.unwrap(), [7]);
@@ -58,12 +58,12 @@ async fn a_wait_for_access_ends_before_the_time_of_its_request_and_with_its_conn
     );
     let client = memory.client().await;
     let asked = tokio::time::Instant::now();
-    let refused = client.access(access_request(1)).await.unwrap_err();
+    let refused = ask_for_access(&client, 1).await.unwrap_err();
     assert_eq!(refused.refusal(), Some(&Refusal::not_ready(Duration::from_secs(1))));
     assert_eq!(asked.elapsed().as_secs(), 25);
     // A shutdown ends it at once.
     let raw = memory.client().await;
-    let waiting = tokio::spawn(async move { raw.access(access_request(1)).await });
+    let waiting = tokio::spawn(async move { ask_for_access(&raw, 1).await });
     until(|| server.stats().requests == 2).await;
     let asked = tokio::time::Instant::now();
     shutdown.cancel();
@@ -91,7 +91,7 @@ async fn access_that_is_refused_with_a_reason_is_not_waited_for() {
                 false
             });
         let running = Running::start(service, generous()).await;
-        let refused = soon(running.client().await.access(access_request(1))).await.unwrap_err();
+        let refused = soon(ask_for_access(&running.client().await, 1)).await.unwrap_err();
         assert_eq!(refused.refusal(), Some(&refusal));
     }
 }
