@@ -88,6 +88,15 @@ pub trait Adapter: Send + Sync + 'static {
         Ok(Allowance::NotEnforced)
     }
 
+    /// Client: the channels whose seller cannot be reached by the access that they were provisioned with, as programs have tried for a
+    /// while now without success. The role then asks the sellers whether they are elsewhere, and provisions the channels again with
+    /// what is new. Asked every few seconds; must be quick.
+    ///
+    /// An adapter that cannot know it keeps this default.
+    async fn unreached(&self) -> Vec<ChannelId> {
+        Vec::new()
+    }
+
     /// How the adapter is at present. Asked now and then; must be quick.
     async fn health(&self) -> Health;
 

@@ -27,6 +27,8 @@ pub enum Call {
     Stop,
     /// [`Adapter::allow`](crate::Adapter::allow)
     Allow,
+    /// [`Adapter::unreached`](crate::Adapter::unreached)
+    Unreached,
     /// [`Adapter::health`](crate::Adapter::health)
     Health,
     /// [`Adapter::shutdown`](crate::Adapter::shutdown)
@@ -45,6 +47,7 @@ impl Call {
             Self::Resume => "resume",
             Self::Stop => "stop",
             Self::Allow => "allow",
+            Self::Unreached => "unreached",
             Self::Health => "health",
             Self::Shutdown => "shutdown",
         }

@@ -25,7 +25,7 @@ pub struct Timeouts {
     pub setup: Duration,
     /// For `start`, `suspend`, `resume`, `stop` and `allow`.
     pub channel: Duration,
-    /// For `health`.
+    /// For `health` and `unreached`.
     pub health: Duration,
 }
 
@@ -40,7 +40,7 @@ impl Timeouts {
         match call {
             Call::About | Call::Configure | Call::Provision | Call::Shutdown => self.setup,
             Call::Start | Call::Suspend | Call::Resume | Call::Stop | Call::Allow => self.channel,
-            Call::Health => self.health,
+            Call::Unreached | Call::Health => self.health,
         }
     }
 }
@@ -170,6 +170,11 @@ impl Host {
             move |adapter| async move { adapter.allow(channel, up_to).await },
         )
         .await
+    }
+
+    /// See [`Adapter::unreached`].
+    pub async fn unreached(&self) -> Result<Vec<ChannelId>, AdapterError> {
+        self.call(Call::Unreached, None, |adapter| async move { Ok(adapter.unreached().await) }).await
     }
 
     /// Asks the adapter how it is. One that does not answer, or panics, has failed.

@@ -5,19 +5,20 @@ use std::time::{Duration, SystemTime};
 
 use alloy::primitives::B256;
 use parking_lot::Mutex;
-use privatix_channel::ChannelId;
-use privatix_market::{Agent, AgentMessage, Input, Reply, Why};
+use privatix_channel::{ChannelDescriptor, ChannelId};
+use privatix_market::{Agent, AgentEffect, AgentMessage, Effect, Input, Party as _, Reply, Why};
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, Node, NodeError};
 use privatix_offering::{
-    AccessContext, AccessMessage, AccessRequest, Endpoint, Password, ReplayGuard, RequestError, SealedAccess,
-    TemplateKind, Templates,
+    AccessContext, AccessMessage, AccessRequest, DescribedAccessRequest, Endpoint, Password, RecipientKey,
+    ReplayGuard, RequestError, SealedAccess, TemplateKind, Templates,
 };
-use privatix_somc::Refusal;
+use privatix_somc::{CallerSession, NumberedAccess, Refusal};
 use privatix_store::channels::{self, Channel};
 
 use crate::messaging::unready;
 use crate::runner::reply;
+use crate::waiting::Waiting;
 
 /// How far a request's time may be from ours, or from the chain's.
 const MAX_AGE: Duration = Duration::from_mins(5);
@@ -28,11 +29,26 @@ pub(crate) struct AccessResponder {
     node: Arc<Node>,
     decider: Arc<Decider<Agent>>,
     guard: Mutex<ReplayGuard>,
+    waiting: Arc<Waiting>,
 }
 
 impl AccessResponder {
-    pub(crate) fn new(node: Arc<Node>, decider: Arc<Decider<Agent>>) -> Self {
-        Self { node, decider, guard: Mutex::new(ReplayGuard::new(MAX_AGE)) }
+    pub(crate) fn new(node: Arc<Node>, decider: Arc<Decider<Agent>>, waiting: Arc<Waiting>) -> Self {
+        Self { node, decider, guard: Mutex::new(ReplayGuard::new(MAX_AGE)), waiting }
+    }
+
+    /// Waits until access that was refused as not ready may be, or will not be soon. `false` where nothing more can wait.
+    pub(crate) async fn until_ready(&self, channel: ChannelId) -> bool {
+        let Some(place) = self.waiting.enter(channel) else { return false };
+        loop {
+            let mut changed = std::pin::pin!(place.changed());
+            changed.as_mut().enable(); // before the look, so that no change falls between
+            match self.readiness_of(channel).await {
+                Ok(Readiness::Soon) => changed.await,
+                Ok(Readiness::Ready | Readiness::Refused(_)) => return true,
+                Err(_) => return false, // it is logged
+            }
+        }
     }
 
     pub(crate) async fn answer(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
@@ -40,23 +56,61 @@ impl AccessResponder {
         let Some(channel) = self.stored(id).await? else {
             return Err(Refusal::UnknownChannel { channel: id });
         };
-        let clocks = Clocks { ours: SystemTime::now(), chain: self.node.chain_now() };
+        let clocks = self.clocks();
         let check = |at| request.verify(&channel.descriptor, self.node.domain(), at, MAX_AGE);
         clocks.check(check).map_err(refusal(id))?;
-        if !channel.descriptor.names_signer() {
+        let AccessRequest { recipient, issued_at, .. } = request;
+        let given = self.hand_over(id, channel.descriptor, Some(channel), (recipient, issued_at), clocks);
+        given.await.map(|given| given.sealed)
+    }
+
+    /// The same in a session: the request shows whose channel it is, also before its opening was seen.
+    pub(crate) async fn answer_described(
+        &self,
+        session: CallerSession,
+        request: DescribedAccessRequest,
+    ) -> Result<NumberedAccess, Refusal> {
+        let id = self.described(&request);
+        let descriptor = request.descriptor;
+        if descriptor.agent != session.agent || descriptor.agent != self.node.account() {
+            return Err(Refusal::UnknownChannel { channel: id });
+        }
+        let clocks = self.clocks();
+        clocks.check(|at| request.verify(self.node.domain(), at, MAX_AGE)).map_err(refusal(id))?;
+        let channel = self.stored(id).await?;
+        let asked = (request.recipient, request.issued_at);
+        self.hand_over(id, descriptor, channel, asked, clocks).await
+    }
+
+    /// The channel that a request describes.
+    pub(crate) fn described(&self, request: &DescribedAccessRequest) -> ChannelId {
+        request.channel(self.node.domain())
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks { ours: SystemTime::now(), chain: self.node.chain_now() }
+    }
+
+    /// Seals a channel's access for whoever has signed for it at this moment.
+    async fn hand_over(
+        &self,
+        id: ChannelId,
+        descriptor: ChannelDescriptor,
+        channel: Option<Channel>,
+        (recipient, issued_at): (RecipientKey, u64),
+        clocks: Clocks,
+    ) -> Result<NumberedAccess, Refusal> {
+        if !descriptor.names_signer() {
             return Err(Refusal::NoSigner);
         }
         // A request that was captured costs no more than this.
-        self.guard.lock().check(&request).map_err(refusal(id))?;
-        if channel.access.is_none() {
-            let is_over = channel.service.is_ending();
-            if is_over {
-                return Err(Refusal::ServiceTerminated);
-            }
-            let why = self.why_not(id).await?;
-            return Err(not_ready(why));
+        self.guard.lock().check_moment(id, issued_at).map_err(refusal(id))?;
+        let Some(channel) = channel else { return Err(not_ready(None)) }; // its opening is yet to be seen
+        match self.readiness(&channel).await? {
+            Readiness::Ready => {}
+            Readiness::Soon => return Err(not_ready(None)),
+            Readiness::Refused(refusal) => return Err(refusal),
         }
-        let descriptor = channel.descriptor;
         let offering = self.node.offering(descriptor.agent, descriptor.offering).await;
         let offering = offering.map_err(|error| internal(id, &error))?;
         let templates = self.node.templates();
@@ -65,11 +119,11 @@ impl AccessResponder {
             return Err(internal(id, &why));
         };
 
-        self.decide(id).await?;
+        let number = self.decide(id).await?;
         let Some(access) = self.stored(id).await?.and_then(|channel| channel.access) else {
             return Err(Refusal::not_ready(UNTIL_READY));
         };
-        self.guard.lock().accept(&request, clocks.earliest()).map_err(refusal(id))?;
+        self.guard.lock().accept_moment(id, issued_at, clocks.earliest()).map_err(refusal(id))?;
         let message = AccessMessage {
             template,
             channel: id,
@@ -84,9 +138,10 @@ impl AccessResponder {
             offering_template,
             operator: self.node.as_operator(),
         };
-        SealedAccess::seal(&message, request.recipient, &context, templates, self.node.signer())
-            .inspect(|_| tracing::info!(channel = %id, "access handed over"))
-            .map_err(|error| internal(id, &NodeError::Refused(error.to_string())))
+        let sealed = SealedAccess::seal(&message, recipient, &context, templates, self.node.signer())
+            .map_err(|error| internal(id, &NodeError::Refused(error.to_string())))?;
+        tracing::info!(channel = %id, "access handed over");
+        Ok(NumberedAccess { sealed, access: number })
     }
 }
 
@@ -123,22 +178,57 @@ impl AccessResponder {
         channels::find(&mut conn, id).await.map_err(|error| internal(id, &error.into()))
     }
 
-    /// Why no access was prepared, as far as it is decided.
-    async fn why_not(&self, id: ChannelId) -> Result<Option<Why>, Refusal> {
-        let mut conn = self.node.db().read().await.map_err(|error| internal(id, &error.into()))?;
-        match self.decider.load(&mut conn, id).await {
-            Ok(stored) => Ok(stored.state.own.service.why),
-            Err(NotApplied::NoState(_)) => Ok(None), // an earlier version's is adopted at the start
-            Err(error) => Err(internal(id, &error.into())),
+    async fn readiness_of(&self, channel: ChannelId) -> Result<Readiness, Refusal> {
+        match self.stored(channel).await? {
+            Some(channel) => self.readiness(&channel).await,
+            None => Ok(Readiness::Soon), // only one that described it waits
         }
     }
 
-    /// Has the hand-over decided.
-    async fn decide(&self, id: ChannelId) -> Result<(), Refusal> {
+    /// How far access is, of a channel that is stored.
+    async fn readiness(&self, channel: &Channel) -> Result<Readiness, Refusal> {
+        let id = channel.id;
+        let terminated = Ok(Readiness::Refused(Refusal::ServiceTerminated));
+        if channel.access.is_none() && channel.service.is_ending() {
+            return terminated;
+        }
+        let loaded = {
+            let mut conn = self.node.db().read().await.map_err(|error| internal(id, &error.into()))?;
+            self.decider.load(&mut conn, id).await
+        };
+        let stored = match loaded {
+            Ok(stored) => stored,
+            Err(NotApplied::NoState(_)) => return Ok(Readiness::Soon), // it is adopted at the start
+            Err(error) => return Err(internal(id, &error.into())),
+        };
+        let input = Input::Peer(AgentMessage::Access);
+        let decided = Agent::decide(&stored.state, &input, &self.decider.env_of(&stored));
+        let reply = decided.ok().and_then(|decision| {
+            decision.effects.into_iter().find_map(|effect| match effect {
+                Effect::Own(AgentEffect::Answer(reply)) => Some(reply),
+                _ => None,
+            })
+        });
+        match reply {
+            Some(Reply::Access) if channel.access.is_some() => Ok(Readiness::Ready),
+            Some(Reply::Access) => Ok(Readiness::Soon), // it is stored in a moment
+            Some(Reply::NotReady(why)) if unready(why).is_some() => {
+                Ok(Readiness::Refused(not_ready(Some(why))))
+            }
+            Some(Reply::NotReady(_)) => Ok(Readiness::Soon),
+            Some(Reply::NotOpen { closed: false }) => {
+                Ok(Readiness::Refused(Refusal::UnknownChannel { channel: id }))
+            }
+            _ => terminated,
+        }
+    }
+
+    /// Has the hand-over decided. Gives the number of the access.
+    async fn decide(&self, id: ChannelId) -> Result<u32, Refusal> {
         let decided = self.decider.decide(id, Input::Peer(AgentMessage::Access)).await;
         let applied = decided.map_err(|error| internal(id, &error.into()))?;
         match reply(&applied) {
-            Some(Reply::Access) => Ok(()),
+            Some(Reply::Access) => Ok(applied.state.own.access),
             Some(Reply::NotReady(why)) => Err(not_ready(Some(why))),
             Some(Reply::Ended(_) | Reply::NotOpen { closed: true }) => Err(Refusal::ServiceTerminated),
             Some(Reply::NotOpen { closed: false }) => Err(Refusal::UnknownChannel { channel: id }),
@@ -148,6 +238,15 @@ impl AccessResponder {
             }
         }
     }
+}
+
+/// How far access to a channel is.
+#[derive(Debug)]
+enum Readiness {
+    Ready,
+    /// For a reason that the client is not given: mostly it is being prepared.
+    Soon,
+    Refused(Refusal),
 }
 
 fn not_ready(why: Option<Why>) -> Refusal {

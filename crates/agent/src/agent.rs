@@ -19,10 +19,12 @@ use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
 use privatix_node::{Decider, Given, Node, NodeError, NodeParts, OfferingDecider, RecoveryPhase, after};
 use privatix_offering::{
-    AccessRequest, Addresses, ChannelProof, SealedAccess, SignedOffering, SignedReceipt,
+    AccessRequest, Addresses, ChannelProof, DescribedAccessRequest, SealedAccess, SignedOffering,
+    SignedReceipt,
 };
 use privatix_somc::{
-    CallerSession, Listener, Paid, Refusal, Server, ServerLimits, Service, SomcAddress, Standing,
+    CallerSession, Listener, NumberedAccess, Paid, Refusal, Server, ServerLimits, Service, SomcAddress,
+    Standing,
 };
 use privatix_store::orders::{self as stored, Order};
 use privatix_store::purposes::{self, TxNumber};
@@ -44,6 +46,7 @@ use crate::places::{Places, watch_places};
 use crate::role::AgentRole;
 use crate::showing::Showing;
 use crate::views::Views;
+use crate::waiting::Waiting;
 
 /// A seller: see the [crate's example](crate).
 pub struct Agent {
@@ -82,13 +85,15 @@ impl Agent {
     ) -> Result<Self, NodeError> {
         let node = Node::open(parts, adapter::Role::Agent).await?;
         let (addresses, listeners) = messaging.into_parts();
-        let views = Arc::new(Views::default());
-        let showing = Arc::new(Showing::default());
+        let (views, showing) = (Arc::new(Views::default()), Arc::new(Showing::default()));
+        let waiting = Arc::<Waiting>::default();
         let committed = {
             let (views, marks, showing) = (Arc::clone(&views), node.marks().clone(), Arc::clone(&showing));
+            let waiting = Arc::clone(&waiting);
             move |applied: &Applied<privatix_market::Agent>| {
                 marks.mark_totals(applied.state.id);
                 views.committed(applied);
+                waiting.committed(applied.state.id);
                 showing.committed(applied); // after whoever answers can read it
             }
         };
@@ -99,7 +104,7 @@ impl Agent {
             PaymentsParts { node: Arc::clone(&node), decider: Arc::clone(&decider), runner, views, showing };
         let (payments, writer) = Payments::start(parts);
         let payments = Arc::new(payments);
-        let access = Arc::new(AccessResponder::new(Arc::clone(&node), Arc::clone(&decider)));
+        let access = Arc::new(AccessResponder::new(Arc::clone(&node), Arc::clone(&decider), waiting));
         let own = Arc::new(OwnOfferings::new(OwnOfferingsParts {
             agent: node.account(),
             sender: node.sender(),
@@ -576,6 +581,22 @@ impl Service for AgentHandle {
 
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
         self.access.answer(request).await
+    }
+
+    async fn access_described(
+        &self,
+        session: CallerSession,
+        request: DescribedAccessRequest,
+    ) -> Result<NumberedAccess, Refusal> {
+        self.access.answer_described(session, request).await
+    }
+
+    fn described(&self, request: &DescribedAccessRequest) -> Option<ChannelId> {
+        Some(self.access.described(request))
+    }
+
+    async fn until_ready(&self, channel: ChannelId) -> bool {
+        self.access.until_ready(channel).await
     }
 
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {

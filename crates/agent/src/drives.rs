@@ -38,7 +38,7 @@ pub type SoldServices = Decided<Agent, Sales>;
 pub struct Sales {
     db: Database,
     sold: Arc<dyn Sold>,
-    /// Access that the plug-in was given, and that is stored once an answer shows the channel as known to it.
+    /// Access as the plug-in serves it now, which is stored once an answer shows the channel as known to it.
     prepared: Mutex<HashMap<ChannelId, StoredAccess>>,
 }
 
@@ -52,17 +52,6 @@ impl Sales {
     /// Sales under the offerings of `sold`.
     pub fn new(db: Database, sold: Arc<dyn Sold>) -> Self {
         Self { db, sold, prepared: Mutex::default() }
-    }
-
-    /// The access that the plug-in was given, if none is stored.
-    async fn unstored_access(
-        &self,
-        conn: &mut Conn,
-        channel: ChannelId,
-    ) -> Result<Option<StoredAccess>, NodeError> {
-        let Some(access) = self.prepared.lock().get(&channel).cloned() else { return Ok(None) };
-        let is_stored = channels::get(conn, channel).await?.access.is_some();
-        Ok((!is_stored).then_some(access))
     }
 }
 
@@ -98,12 +87,21 @@ impl Provisions<Agent> for Sales {
         Ok(())
     }
 
-    async fn known(&self, conn: &mut Conn, state: &AgentState) -> Result<(), NodeError> {
-        if let Some(access) = self.unstored_access(conn, state.id).await? {
-            channels::set_access(conn, state.id, &access).await?;
-            tracing::info!(channel = %state.id, client = %state.descriptor.client, "channel provisioned");
+    async fn known(&self, conn: &mut Conn, state: &AgentState) -> Result<bool, NodeError> {
+        let (channel, client) = (state.id, state.descriptor.client);
+        let Some(access) = self.prepared.lock().get(&channel).cloned() else { return Ok(false) };
+        let stored = channels::get(conn, channel).await?.access;
+        if stored.as_ref() == Some(&access) {
+            return Ok(false);
         }
-        Ok(())
+        channels::set_access(conn, channel, &access).await?;
+        let has_moved = stored.is_some();
+        if has_moved {
+            tracing::info!(%channel, %client, "the channel is served elsewhere now; its client is given that");
+        } else {
+            tracing::info!(%channel, %client, "channel provisioned");
+        }
+        Ok(has_moved)
     }
 
     fn committed(&self, state: &AgentState) {

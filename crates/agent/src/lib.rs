@@ -47,6 +47,7 @@ mod role;
 mod runner;
 mod showing;
 mod views;
+mod waiting;
 
 pub use agent::{Agent, AgentHandle, ChannelOrdered, OfferingOrdered};
 pub use batches::{Batches, BatchesParts, Offers};

@@ -1,21 +1,23 @@
 //! The agents of a node's channels, over the network: [`NodeAgents`].
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use alloy::primitives::Bytes;
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use privatix_billing::Terms;
 use privatix_channel::{ChannelDescriptor, ChannelId, SignedVoucher, Usage};
 use privatix_market::Client;
-use privatix_node::{Decider, Node, NodeError, Notices, Part};
-use privatix_offering::{AccessKey, AccessRequest, SignedOffering, SignedReceipt};
-use privatix_somc::{ClientError, Peer, Refusal, Transport};
-use privatix_store::channels::StoredAccess;
+use privatix_node::{Decider, Node, NodeError, Notices, Part, after};
+use privatix_offering::{
+    AccessKey, AccessRequest, DescribedAccessRequest, RequestError, SignedOffering, SignedReceipt,
+};
+use privatix_somc::{ClientError, NumberedAccess, Peer, Refusal, Transport};
 use privatix_store::offerings;
 
 use crate::answers::{Heard, Stands, Unheard};
-use crate::asks::Agents;
+use crate::asks::{Agents, GivenAccess};
 use crate::client::ClientSettings;
 use crate::offerings::{Announcers as _, Offerings};
 use crate::peers::{Dialler, Peers, no_answer};
@@ -118,7 +120,7 @@ impl NodeAgents {
 
     /// Asks by this machine's clock, and where the agent finds that wrong, by the chain's time, which it sees, too: no time that somebody
     /// else names is ever signed.
-    async fn ask_for_access(&self, channel: &ChannelDescriptor) -> Result<StoredAccess, Unheard> {
+    async fn ask_for_access(&self, channel: &ChannelDescriptor) -> Result<GivenAccess, Unheard> {
         let ours = SystemTime::now();
         let answer = self.ask_for_access_at(channel, ours).await;
         let chain = self.node.chain_now().filter(|_| self.node.require_view().is_ok());
@@ -136,21 +138,39 @@ impl NodeAgents {
         &self,
         channel: &ChannelDescriptor,
         now: SystemTime,
-    ) -> Result<StoredAccess, Unheard> {
+    ) -> Result<GivenAccess, Unheard> {
         let (peer, offering) = self.agent(channel).await?;
         let node = &self.node;
         // A key for this one answer: nobody can open it later.
         let key = AccessKey::generate();
-        let request = AccessRequest::sign(channel, node.domain(), key.public(), now, node.signer());
-        let request = request.map_err(|error| {
-            let reason = error.to_string();
-            Unheard::Ours(NodeError::Signing { what: "a request for access", reason })
-        })?;
-        let sealed = peer.access(request).await.map_err(|error| heard(&peer, error))?;
+        let (domain, signer, recipient) = (node.domain(), node.signer(), key.public());
+        let begun = Instant::now();
+        let ask = |client: privatix_somc::Client| async move {
+            let now = after(now, begun.elapsed()); // an agent takes each moment once
+            if client.session().is_none() {
+                return match AccessRequest::sign(channel, domain, recipient, now, signer) {
+                    Ok(request) => Ok(Ok((client.access(request).await?, None))),
+                    Err(error) => Ok(Err(unsigned(&error))),
+                };
+            }
+            // No plug-in has anything to give yet.
+            match DescribedAccessRequest::sign(channel, domain, recipient, Bytes::new(), now, signer) {
+                Ok(request) => {
+                    let NumberedAccess { sealed, access } = client.access_described(request).await?;
+                    Ok(Ok((sealed, Some(access))))
+                }
+                Err(error) => Ok(Err(unsigned(&error))),
+            }
+        };
+        let (sealed, number) = peer.on_connection(ask).await.map_err(|error| heard(&peer, error))??;
         let opened = crate::access::open(node, channel, offering.message().template, &sealed, &key).await?;
-        let access = opened.map_err(|error| Unheard::Unusable(error.to_string()))?;
-        tokio::spawn(Arc::clone(&self.sessions).hear(peer, *channel));
-        Ok(access)
+        match opened {
+            Ok(access) => {
+                tokio::spawn(Arc::clone(&self.sessions).hear(peer, *channel));
+                Ok(GivenAccess { access, number })
+            }
+            Err(error) => Err(Unheard::Unusable(error.to_string())),
+        }
     }
 }
 
@@ -169,13 +189,18 @@ enum Clock {
     Chain { away: Duration },
 }
 
+fn unsigned(error: &RequestError) -> Unheard {
+    let reason = error.to_string();
+    Unheard::Ours(NodeError::Signing { what: "a request for access", reason })
+}
+
 fn apart(one: SystemTime, other: SystemTime) -> Duration {
     one.duration_since(other).unwrap_or_else(|error| error.duration())
 }
 
 /// Shows that a clock is wrong: that of this machine, if only the chain's time brought access; else that of an agent, or of both. Access is
 /// refused then, and the channel given up if that lasts, and the user would not know why.
-fn note_clock(notices: &Notices, asked_by: Clock, answer: &Result<StoredAccess, Unheard>) {
+fn note_clock(notices: &Notices, asked_by: Clock, answer: &Result<GivenAccess, Unheard>) {
     match (answer, asked_by) {
         (Ok(_), Clock::Ours) => notices.set(CLOCK, None),
         (Ok(_), Clock::Chain { away }) => {
@@ -213,7 +238,7 @@ pub(crate) fn heard(peer: &Peer, error: ClientError) -> Unheard {
 
 #[async_trait]
 impl Agents for NodeAgents {
-    async fn access(&self, channel: &ChannelDescriptor) -> Result<StoredAccess, Unheard> {
+    async fn access(&self, channel: &ChannelDescriptor) -> Result<GivenAccess, Unheard> {
         self.ask_for_access(channel).await
     }
 
@@ -268,6 +293,8 @@ impl Agents for NodeAgents {
 
 #[cfg(test)]
 mod tests {
+    use privatix_store::channels::StoredAccess;
+
     use super::*;
 
     #[test]
@@ -281,7 +308,8 @@ mod tests {
         };
         let access = || {
             let (username, password) = (String::new(), String::new());
-            Ok(StoredAccess { username, password, endpoint: serde_json::Value::Null })
+            let access = StoredAccess { username, password, endpoint: serde_json::Value::Null };
+            Ok(GivenAccess { access, number: None })
         };
         note_clock(&notices, Clock::Ours, &Err(Unheard::Refused(Refusal::Expired { away })));
         for other in [Refusal::Internal, Refusal::not_ready(away)] {

@@ -10,7 +10,7 @@ use privatix_db::{Conn, Database};
 use privatix_jobs::{
     Backoff, Done, Handler, Job, JobContext, JobError, Lane, OrRetry as _, Policy, PushOptions,
 };
-use privatix_market::{AccessStatus, Ask, Client, ClientMessage, ClientState, Input, Uptime};
+use privatix_market::{Ask, Client, ClientMessage, ClientState, Fetched, Input, Uptime};
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, NodeError, after, lanes};
 use privatix_somc::Refusal;
@@ -81,6 +81,15 @@ macro_rules! question {
 question!(AskPeer, "ask_peer", lanes::PEERS);
 question!(AskStranger, "ask_stranger", lanes::STRANGERS);
 
+/// Access that an agent gave.
+#[derive(Clone, Debug)]
+pub struct GivenAccess {
+    /// What it gave.
+    pub access: StoredAccess,
+    /// Its number; `None` by version 1 of the messages.
+    pub number: Option<u32>,
+}
+
 /// The agents of channels.
 #[async_trait]
 pub trait Agents: Send + Sync {
@@ -88,7 +97,7 @@ pub trait Agents: Send + Sync {
     ///
     /// # Errors
     /// [`Unheard`].
-    async fn access(&self, channel: &ChannelDescriptor) -> Result<StoredAccess, Unheard>;
+    async fn access(&self, channel: &ChannelDescriptor) -> Result<GivenAccess, Unheard>;
 
     /// The terms of the channel's offering, whose message is stored, or asked for and then stored.
     ///
@@ -186,7 +195,7 @@ impl std::fmt::Debug for Asker {
 
 /// What came of a question.
 enum Answer {
-    Access(StoredAccess),
+    Access(GivenAccess),
     Terms(Arc<Terms>),
     Message(ClientMessage),
     /// With the voucher that came with it.
@@ -238,7 +247,7 @@ impl Asker {
             // It says when to ask again, and the request's time is not over then.
             Err(error) if early(&error).is_some_and(|wait| wait.saturating_add(MARGIN) < left) => {
                 let wait = early(&error).unwrap_or_default();
-                return Err(JobError::retry_at(after(SystemTime::now(), wait), error));
+                return Err(JobError::postpone(after(SystemTime::now(), wait), error));
             }
             Err(error) => {
                 let refused = match question.what {
@@ -304,11 +313,16 @@ impl Asker {
                 Input::Peer(message)
             }
             Answer::Terms(terms) => Input::Terms(terms),
-            Answer::Access(access) => {
-                channels::set_access(&mut completion, question.channel, &access).await.or_retry()?;
-                let agent = before.state.descriptor.agent;
-                tracing::info!(channel = %question.channel, %agent, "access received");
-                Input::Peer(ClientMessage::Access)
+            Answer::Access(GivenAccess { access, number }) => {
+                let channel = question.channel;
+                let stored = channels::get(&mut completion, channel).await.or_retry()?.access;
+                let is_same = stored.as_ref() == Some(&access);
+                if !is_same {
+                    channels::set_access(&mut completion, channel, &access).await.or_retry()?;
+                    let agent = before.state.descriptor.agent;
+                    tracing::info!(%channel, %agent, is_first = stored.is_none(), "access received");
+                }
+                Input::Peer(ClientMessage::Access(Fetched { number, is_same }))
             }
         };
         let decided = match &runner {
@@ -325,12 +339,14 @@ impl Asker {
 fn early(error: &Unheard) -> Option<Duration> {
     let wait = match error {
         Unheard::Refused(Refusal::NotReady { retry_after, .. }) => *retry_after,
-        Unheard::Refused(Refusal::UnknownChannel { .. }) => Duration::from_secs(1),
+        Unheard::Refused(Refusal::UnknownChannel { .. }) => UNTIL_SEEN,
         _ => return None,
     };
     Some(wait.max(SHORTEST_WAIT))
 }
 
+/// When an agent is asked again that has yet to see the channel, which this side sees.
+const UNTIL_SEEN: Duration = Duration::from_millis(300);
 /// The shortest pause that an agent may ask for.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 /// How long before the end of its time a request is given up, so that what came of it is decided within it.
@@ -338,13 +354,9 @@ pub(crate) const MARGIN: Duration = Duration::from_secs(2);
 
 /// Whether a question still waits for its answer.
 fn waits(state: &ClientState, question: &Question) -> bool {
-    let mut requests = state.own.requests.iter();
-    // Access that is here is not replaced by another one.
-    let is_here = question.what == Ask::Access && state.own.access == AccessStatus::Here;
-    !is_here
-        && requests.any(|request| {
-            (request.what, request.seq) == (question.what, question.seq) && request.until.is_some()
-        })
+    state.own.requests.iter().any(|request| {
+        (request.what, request.seq) == (question.what, question.seq) && request.until.is_some()
+    })
 }
 
 pub(crate) fn too_late() -> Unheard {

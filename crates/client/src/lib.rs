@@ -68,7 +68,7 @@ mod sessions;
 
 pub use agents::NodeAgents;
 pub use answers::{Heard, Stands, Unheard};
-pub use asks::{Agents, AskPeer, AskStranger, Asker, Asking, Question};
+pub use asks::{Agents, AskPeer, AskStranger, Asker, Asking, GivenAccess, Question};
 pub use budget::{Balance, Budgets, Limits, Promises, day};
 pub use client::{Client, ClientHandle, ClientSettings, Listing};
 pub use decisions::{Decisions, DecisionsParts};

@@ -7,10 +7,9 @@ use async_trait::async_trait;
 use privatix_billing::Terms;
 use privatix_channel::{ChannelDescriptor, SignedVoucher, Usage};
 use privatix_node::NodeError;
-use privatix_store::channels::StoredAccess;
 
 use crate::answers::{Heard, Stands, Unheard};
-use crate::asks::Agents;
+use crate::asks::{Agents, GivenAccess};
 
 /// Whether this side is on the network, as far as the last request to an agent has shown: an outage of its own counts against nobody.
 /// Clones share it.
@@ -53,7 +52,7 @@ impl Noted {
 
 #[async_trait]
 impl Agents for Noted {
-    async fn access(&self, channel: &ChannelDescriptor) -> Result<StoredAccess, Unheard> {
+    async fn access(&self, channel: &ChannelDescriptor) -> Result<GivenAccess, Unheard> {
         self.note(self.agents.access(channel).await)
     }
 

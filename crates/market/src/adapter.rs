@@ -41,6 +41,10 @@ pub(crate) fn answered<P: Served>(state: &mut State<P>, seq: u32, answer: Answer
     let service = P::driven(&mut state.own).service;
     let is_lost = service.actual == Actual::Lost;
     let asked = service.asked.filter(|asked| asked.seq == seq);
+    let answer = match answer {
+        Answered::Moved(actual) => Answered::Did(actual),
+        answer => answer,
+    };
     let actual = match (answer, asked) {
         // However late it comes, what was lost is found: only a later start could bring it back, which is answered too.
         (Answered::Did(Actual::Absent), _) if is_lost => Actual::Absent,
@@ -58,6 +62,8 @@ pub(crate) fn answered<P: Served>(state: &mut State<P>, seq: u32, answer: Answer
     }
     let service = P::driven(&mut state.own).service;
     service.instance = env.instance;
+    // Suspended, it may be known by what it was before.
+    service.afresh &= actual == Actual::Suspended;
     // Else the runner goes on, within the time that it has.
     service.asked = service.asked.filter(|asked| !actual.is(asked.target));
 }
@@ -77,6 +83,17 @@ fn forgets<P: Served>(state: &mut State<P>, target: Target, env: &Env<'_, P>) {
     let at_most = P::service(&state.own).at_most_after(target);
     becomes(state, Actual::Unknown, env);
     P::driven(&mut state.own).service.at_most = at_most;
+}
+
+/// What the adapter knows the channel with has changed. A request that is under way may have been begun with what it was before, so it is
+/// made again.
+pub(crate) fn changed<P: Served>(state: &mut State<P>, env: &Env<'_, P>) {
+    let service = P::driven(&mut state.own).service;
+    service.afresh = true;
+    let is_begun = service.asked.take_if(|asked| asked.target == Target::Running).is_some();
+    if is_begun && service.actual != Actual::Lost {
+        forgets(state, Target::Running, env);
+    }
 }
 
 /// A new life of the adapter runs nothing of what an earlier one ran.
@@ -107,6 +124,7 @@ fn given_up<P: Served>(state: &mut State<P>, target: Target, was_refused: bool, 
     let Driven { service, stuck, refused, .. } = P::driven(&mut state.own);
     *refused = was_refused;
     service.asked = None;
+    service.afresh &= !was_refused; // it goes on with what it is known by
     let may_serve = service.may_serve(env.instance);
     match target {
         Target::Absent if service.actual == Actual::Lost => {}
@@ -136,7 +154,7 @@ pub(crate) fn aim<P: Served>(state: &mut State<P>, (target, why): (Target, Optio
 pub(crate) fn drive<P: Served>(state: &mut State<P>, env: &Env<'_, P>, effects: &mut Vec<Effect<P>>) {
     let Driven { seq, service, .. } = P::driven(&mut state.own);
     let target = service.target;
-    if service.actual(env.instance).is(target) {
+    if service.is_as_wanted(env.instance) {
         service.asked = None;
     } else if service.asked.is_none() && is_asked(target, env) {
         let (seq, until) = (next(seq), env.uptime.plus(P::stop_within(env.policy)));
@@ -149,7 +167,7 @@ pub(crate) fn drive<P: Served>(state: &mut State<P>, env: &Env<'_, P>, effects: 
 pub(crate) fn owners<P: Served>(state: &State<P>, env: &Env<'_, P>, reminder: Duration) -> Vec<Owner> {
     let service = P::service(&state.own);
     let asked = service.asked.map(|asked| Owner::Adapter { seq: asked.seq, until: asked.until });
-    let is_due = service.asked.is_none() && !service.actual(env.instance).is(service.target);
+    let is_due = service.asked.is_none() && !service.is_as_wanted(env.instance);
     let is_lost = service.actual == Actual::Lost;
     let due = is_due.then(|| {
         if is_asked(service.target, env) {

@@ -35,6 +35,9 @@ pub enum Input<P: Party> {
     /// Whether the service adapter holds a sold service to its bound: `false` when it has not taken a lower one in time, and `true`
     /// once it has.
     Bounded(bool),
+    /// Whether the service adapter reaches the seller of a bought service by the access that it was given: `false` once it has failed for a
+    /// while, and `true` once that is over.
+    Reached(bool),
     /// What became of a transaction.
     Tx {
         /// Its number.
@@ -58,6 +61,9 @@ pub enum Input<P: Party> {
 pub enum Answered {
     /// The service is in this state now.
     Did(Actual),
+    /// The same, and a sold service is found elsewhere than the access states that its client may have. The new one is stored in the
+    /// transaction that decides this.
+    Moved(Actual),
     /// The adapter answered that it does not do this for this channel.
     Refused,
     /// No answer: the runner has given up.

@@ -100,8 +100,8 @@ pub use self::{
     book::{Book, BookTotals, ceiling},
     client::{
         AccessStatus, Ask, Carried, Client, ClientEffect, ClientEnd, ClientMessage, ClientNotice,
-        ClientOrder, ClientOwn, ClientPolicy, ClientPurpose, ClientReport, ClientState, Floor, Opening,
-        Outcome, Reach, Request, Restored, Shown, TopUp,
+        ClientOrder, ClientOwn, ClientPolicy, ClientPurpose, ClientReport, ClientState, Fetched, Floor,
+        Opening, Outcome, Reach, Request, Restored, Shown, TopUp,
     },
     clock::{Stopwatch, Uptime},
     concern::{Concern, Danger},

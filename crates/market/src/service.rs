@@ -25,13 +25,17 @@ pub struct Service {
     /// The most that it may do while [`actual`](Self::actual) is [`Unknown`](Actual::Unknown): it did no more before, and was asked
     /// for no more in vain. `None`: it may run.
     pub at_most: Option<Target>,
+    /// Whether the adapter is to be made to know the channel again, as what it knows it with has changed. A service that runs goes on
+    /// meanwhile.
+    pub afresh: bool,
 }
 
 impl Default for Service {
     fn default() -> Self {
         let (target, actual) = (Target::Absent, Actual::Absent);
         let why = Some(Why::NotOpen);
-        Self { target, why, actual, since: Uptime::default(), instance: 0, asked: None, at_most: None }
+        let (since, instance) = (Uptime::default(), 0);
+        Self { target, why, actual, since, instance, asked: None, at_most: None, afresh: false }
     }
 }
 
@@ -63,6 +67,12 @@ impl Service {
             Actual::Running | Actual::Lost => false,
         };
         (rests && target < Target::Running).then_some(Target::Suspended)
+    }
+
+    /// Whether nothing is to be asked of the adapter. What has changed for it is only given to a service that is to run.
+    pub(crate) fn is_as_wanted(&self, instance: u64) -> bool {
+        let is_outdated = self.afresh && self.target == Target::Running;
+        self.actual(instance).is(self.target) && !is_outdated
     }
 
     /// Whether it may run now, or is to.

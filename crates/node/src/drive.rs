@@ -20,6 +20,7 @@ mod decided;
 mod job;
 mod meaning;
 mod next;
+mod reach;
 mod requests;
 mod steps;
 
@@ -35,6 +36,7 @@ pub use bounds::Bounds;
 pub use calls::Calls;
 pub use decided::{Decided, Provisions};
 pub use job::{Drive, DriveSlowly, Driver};
+pub use reach::follow_reach;
 pub use requests::{Drives, Requests};
 
 use crate::NodeError;
@@ -119,6 +121,15 @@ pub struct Request {
     pub seq: u32,
     /// How much of its time is left.
     pub left: Duration,
+    /// Whether the plug-in is to be made to know the channel again first: by calls that are begun for this request, and no earlier ones.
+    pub afresh: bool,
+}
+
+impl Request {
+    /// Whether calls that were begun for the request of this number lead to this one, too.
+    fn is_led_to_by(&self, seq: Option<u32>) -> bool {
+        !self.afresh || seq == Some(self.seq)
+    }
 }
 
 /// The bound of a sold service.

@@ -1,9 +1,9 @@
 //! A node's tasks: started together, stopped in the order that loses nothing.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use privatix_adapter::{Configuration, UsageReporter, usage_reports};
+use privatix_adapter::{self as adapter, Configuration, UsageReporter, usage_reports};
 use privatix_chain::{Finality, Keyring, Monitor, RevertDecoder, Transactor, usual_confirmations};
 use privatix_channel::ChannelId;
 use privatix_contracts::PscError;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::drive::follow_reach;
 use crate::facts;
 use crate::interests::interests;
 use crate::meter::{self, UsageLog};
@@ -21,6 +22,9 @@ use crate::reconcile::Reconciler;
 use crate::sink::Sink;
 use crate::transfers::{Deposit, Transfers, Withdraw};
 use crate::{Node, NodeError, RoleRules};
+
+/// How often the plug-in of a client is asked which agents it does not reach: in memory.
+const LOOK_AT_REACH_EVERY: Duration = Duration::from_secs(2);
 
 /// What follows the chain.
 type Following<R> = (Monitor, Transactor, Reconciler<R>, mpsc::UnboundedReceiver<Vec<ChannelId>>);
@@ -142,6 +146,14 @@ impl Node {
             node.keep_tally(&token).await;
             ("totals of the channels", Ok(()))
         });
+        if self.side == adapter::Role::Client {
+            let (node, role, token) = (Arc::clone(self), Arc::clone(&role), stop.clone());
+            tasks.spawn(async move {
+                let host = node.services().host();
+                follow_reach(host, role.decider(), LOOK_AT_REACH_EVERY, token).await;
+                ("agents that are not reached", Ok(()))
+            });
+        }
         let (token, listener) = (stop.clone(), Arc::clone(&role));
         tasks.spawn(async move {
             loop {

@@ -102,8 +102,8 @@ mod template;
 mod versions;
 
 pub use access::{
-    AccessContext, AccessError, AccessKey, AccessMessage, AccessRequest, Endpoint, MAX_ACCESS_SIZE, Password,
-    RecipientKey, ReplayGuard, RequestError, SealedAccess,
+    AccessContext, AccessError, AccessKey, AccessMessage, AccessRequest, DescribedAccessRequest, Endpoint,
+    MAX_ACCESS_DATA, MAX_ACCESS_SIZE, Password, RecipientKey, ReplayGuard, RequestError, SealedAccess,
 };
 pub use address::{AddressError, SomcAddress, SourceType};
 pub use addresses::Addresses;

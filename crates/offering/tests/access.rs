@@ -7,11 +7,11 @@ mod support;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes};
-use privatix_channel::{ChannelDescriptor, Domain};
+use privatix_channel::{ChannelDescriptor, Domain, OfferingHash};
 use privatix_offering::{
-    AccessContext, AccessError, AccessKey, AccessMessage, AccessRequest, Endpoint, JsonError,
-    MAX_ACCESS_SIZE, Password, RecipientKey, ReplayGuard, RequestError, SealedAccess, SignatureProblem,
-    Template, Templates, proxy,
+    AccessContext, AccessError, AccessKey, AccessMessage, AccessRequest, DescribedAccessRequest, Endpoint,
+    JsonError, MAX_ACCESS_DATA, MAX_ACCESS_SIZE, Password, RecipientKey, ReplayGuard, RequestError,
+    SealedAccess, SignatureProblem, Template, Templates, proxy,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -378,3 +378,87 @@ proptest! {
         }
     }
 }
+
+fn described(data: Bytes) -> DescribedAccessRequest {
+    let recipient = RecipientKey::new(B256::repeat_byte(7));
+    DescribedAccessRequest::sign(&descriptor(), &domain(), recipient, data, now(), &client()).unwrap()
+}
+
+#[test]
+fn a_request_with_a_descriptor_proves_itself_and_is_no_request_of_version_1() {
+    for signer in [client(), key(0x51)] {
+        let (recipient, data) = (AccessKey::generate().public(), Bytes::from(vec![5; MAX_ACCESS_DATA]));
+        let request =
+            DescribedAccessRequest::sign(&descriptor(), &domain(), recipient, data, now(), &signer).unwrap();
+        let carried: DescribedAccessRequest =
+            serde_json::from_str(&serde_json::to_string(&request).unwrap()).unwrap();
+        assert_eq!(carried, request);
+        assert_eq!(carried.channel(&domain()), descriptor().id(&domain()));
+        assert_eq!(carried.verify(&domain(), now(), MAX_AGE), Ok(()));
+        let late = now() + MAX_AGE + Duration::from_millis(1);
+        assert!(matches!(carried.verify(&domain(), late, MAX_AGE), Err(RequestError::Stale { .. })));
+    }
+    let request = described(Bytes::new());
+    let plain = AccessRequest {
+        channel: request.channel(&domain()),
+        recipient: request.recipient,
+        issued_at: request.issued_at,
+        signature: request.signature,
+    };
+    let refused = plain.verify(&descriptor(), &domain(), now(), MAX_AGE);
+    assert!(matches!(refused, Err(RequestError::WrongSigner { .. })), "{refused:?}");
+    let other = Domain::new(1, domain().contract(), domain().token());
+    let refused = request.verify(&other, now(), MAX_AGE);
+    assert!(matches!(refused, Err(RequestError::WrongSigner { .. })), "{refused:?}");
+}
+
+#[test]
+fn any_changed_part_of_a_request_with_a_descriptor_is_refused() {
+    let changes: [fn(&mut DescribedAccessRequest); 8] = [
+        |request| request.descriptor.client = Address::repeat_byte(1),
+        |request| request.descriptor.agent = Address::repeat_byte(1),
+        |request| request.descriptor.offering = OfferingHash::new([1; 32].into()),
+        |request| request.descriptor.nonce += 1,
+        |request| request.descriptor.signer = Address::repeat_byte(1),
+        |request| request.recipient = RecipientKey::new(B256::repeat_byte(8)),
+        |request| request.issued_at += 1,
+        |request| request.data = Bytes::from_static(&[1]),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut request = described(Bytes::from_static(&[2]));
+        change(&mut request);
+        let refused = request.verify(&domain(), now(), MAX_AGE);
+        assert!(matches!(refused, Err(RequestError::WrongSigner { .. })), "{number}: {refused:?}");
+    }
+    let mut request = described(Bytes::new());
+    request.data = Bytes::from(vec![0; MAX_ACCESS_DATA + 1]);
+    let length = MAX_ACCESS_DATA + 1;
+    assert_eq!(request.verify(&domain(), now(), MAX_AGE), Err(RequestError::Data { length }));
+    let stranger = key(0x99);
+    let recipient = RecipientKey::new(B256::repeat_byte(7));
+    let signed =
+        DescribedAccessRequest::sign(&descriptor(), &domain(), recipient, Bytes::new(), now(), &stranger);
+    assert_eq!(signed, Err(RequestError::WrongSigner { found: Some(stranger.address()) }));
+}
+
+/// What another implementation signs and sends.
+#[test]
+fn a_request_with_a_descriptor_is_the_same_in_every_language() {
+    let descriptor = ChannelDescriptor {
+        client: client().address(),
+        agent: Address::repeat_byte(0xA6),
+        offering: OfferingHash::new([0x11; 32].into()),
+        nonce: u64::MAX,
+        signer: Address::ZERO,
+    };
+    let (recipient, data) = (RecipientKey::new(B256::repeat_byte(7)), Bytes::from_static(&[0xDA, 0x7A]));
+    let request =
+        DescribedAccessRequest::sign(&descriptor, &domain(), recipient, data, now(), &client()).unwrap();
+    let text = serde_json::to_string(&request).unwrap();
+    assert_eq!(text, VECTOR);
+    for (from, to) in [(r#""18446744073709551615""#, "18446744073709551615"), (r#""184"#, r#""0184"#)] {
+        assert!(serde_json::from_str::<DescribedAccessRequest>(&text.replace(from, to)).is_err(), "{to}");
+    }
+}
+
+const VECTOR: &str = r#"{"descriptor":{"client":"0xeb3b580543341e68da1462edce4f168a9d6682ce","agent":"0xa6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6a6","offering":"0x1111111111111111111111111111111111111111111111111111111111111111","nonce":"18446744073709551615","signer":"0x0000000000000000000000000000000000000000"},"recipient":"0x0707070707070707070707070707070707070707070707070707070707070707","issuedAt":1790000000000,"data":"0xda7a","signature":"0xb89d10781f648b3b1c0a44c245d87707000f8b969beea333e8a887eed66592c870dc59df7d4938c90ddcb69e8231d283f9528b08f5d79f2c9338b6cdcfbf88bf1b"}"#;

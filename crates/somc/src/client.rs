@@ -15,7 +15,7 @@ use std::{
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use privatix_channel::{ChannelId, OfferingHash, SignedVoucher, Usage};
-use privatix_offering::{AccessRequest, ChannelProof, SealedAccess, SignedReceipt};
+use privatix_offering::{AccessRequest, ChannelProof, DescribedAccessRequest, SealedAccess, SignedReceipt};
 use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
@@ -26,8 +26,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::greeting::{Greeting, Session};
 use crate::{
-    ClientError, ClientLimits, Expected, Notice, Paid, Refusal, SessionId, SomcAddress, Standing, Transport,
-    VersionRange,
+    ClientError, ClientLimits, Expected, Notice, NumberedAccess, Paid, Refusal, SessionId, SomcAddress,
+    Standing, Transport, VersionRange,
     frame::{FrameError, FrameReader, Patience},
     message::{self, Answer, Request, RequestId, ServerFrame},
     notices,
@@ -274,6 +274,20 @@ impl Client {
                 self.inner.attached.lock().insert(channel);
                 Ok(*standing)
             }
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// The sealed access of a channel, and its number, in a session: nothing of it has been checked yet.
+    ///
+    /// # Errors
+    /// [`Refusal::Malformed`] in clear, where access is asked for by [`access`](Self::access).
+    pub async fn access_described(
+        &self,
+        request: DescribedAccessRequest,
+    ) -> Result<NumberedAccess, ClientError> {
+        match self.ask(&Request::DescribedAccess(Box::new(request))).await? {
+            Answer::NumberedAccess(numbered) => Ok(*numbered),
             _ => Err(mixed_up()),
         }
     }

@@ -99,7 +99,7 @@ pub use self::{
     rate::RateLimit,
     refusal::{Refusal, Unready},
     server::{Notifier, Server, ServerStats},
-    service::{CallerSession, Notice, Paid, Service, Standing},
+    service::{CallerSession, Notice, NumberedAccess, Paid, Service, Standing},
     session::SessionSecret,
     socks::SocksTransport,
     transport::{BoxStream, Listener, PeerId, Stream, Transport, TransportError, Transports},

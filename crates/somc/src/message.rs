@@ -8,14 +8,14 @@ use privatix_channel::{
     AgentView, Amount, ChannelId, OfferingHash, SignedVoucher, Usage, Voucher, VoucherSignature,
 };
 use privatix_offering::{
-    AccessRequest, ChannelProof, KeyBinding, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess, SignedReceipt,
-    VersionRange,
+    AccessRequest, ChannelProof, DescribedAccessRequest, KeyBinding, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE,
+    SealedAccess, SignedReceipt, VersionRange,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
-    Notice, Paid, Refusal, Standing,
+    Notice, NumberedAccess, Paid, Refusal, Standing,
     frame::{self, Oversized},
     refusal::{WireRefusal, printable},
     service::Payment,
@@ -94,8 +94,16 @@ impl Method {
         match self {
             Self::Ping | Self::Receipt => 256,
             Self::Offering | Self::Attach => 512,
-            Self::Access => 2048,
+            Self::Access => 10_240,
             Self::Pay => 1024,
+        }
+    }
+
+    /// The longest request in bytes in this version: in clear, access is asked for without a descriptor and data.
+    const fn max_request_of(self, version: u16) -> usize {
+        match self {
+            Self::Access if version < DESCRIBED_SINCE => 2048,
+            method => method.max_request(),
         }
     }
 
@@ -111,12 +119,16 @@ impl Method {
     }
 }
 
+/// The first version in which access is asked for with the channel's descriptor.
+const DESCRIBED_SINCE: u16 = 2;
+
 /// The longest notice in bytes.
 pub(crate) const MAX_NOTICE: usize = 1024;
 
-/// The longest request of any method.
-pub(crate) fn max_request() -> usize {
-    Method::ALL.into_iter().map(Method::max_request).max().unwrap_or_default()
+/// The longest request of any method of this version.
+pub(crate) fn max_request(version: u16) -> usize {
+    let methods = Method::ALL.into_iter().filter(|method| method.since() <= version);
+    methods.map(|method| method.max_request_of(version)).max().unwrap_or_default()
 }
 
 /// The longest frame that a server sends.
@@ -138,7 +150,10 @@ pub(crate) type RequestId = u64;
 pub(crate) enum Request {
     Ping,
     Offering(OfferingHash),
+    /// In clear.
     Access(Box<AccessRequest>),
+    /// In a session.
+    DescribedAccess(Box<DescribedAccessRequest>),
     Pay(Payment),
     Attach(ChannelProof),
     Receipt(ChannelId),
@@ -149,7 +164,7 @@ impl Request {
         match self {
             Self::Ping => Method::Ping,
             Self::Offering(_) => Method::Offering,
-            Self::Access(_) => Method::Access,
+            Self::Access(_) | Self::DescribedAccess(_) => Method::Access,
             Self::Pay(_) => Method::Pay,
             Self::Attach(_) => Method::Attach,
             Self::Receipt(_) => Method::Receipt,
@@ -163,6 +178,8 @@ pub(crate) enum Answer {
     Pong,
     Offering(Vec<u8>),
     Access(Box<SealedAccess>),
+    /// To a request in a session.
+    NumberedAccess(Box<NumberedAccess>),
     Paid(Paid),
     /// To a payment for a channel that is proved.
     PaidAttached(Box<Standing>),
@@ -175,7 +192,7 @@ impl Answer {
         match self {
             Self::Pong => Method::Ping,
             Self::Offering(_) => Method::Offering,
-            Self::Access(_) => Method::Access,
+            Self::Access(_) | Self::NumberedAccess(_) => Method::Access,
             Self::Paid(_) | Self::PaidAttached(_) => Method::Pay,
             Self::Attached(_) => Method::Attach,
             Self::Receipt(_) => Method::Receipt,
@@ -388,13 +405,17 @@ fn decode_params(raw: &RawRequest<'_>, length: usize, version: u16) -> Result<Re
     let Some(method) = Method::named(&raw.method, version) else {
         return Err(Refusal::UnknownMethod { method: printable(&raw.method) });
     };
-    if length > method.max_request() {
-        return Err(Refusal::too_large(length, method.max_request()));
+    let limit = method.max_request_of(version);
+    if length > limit {
+        return Err(Refusal::too_large(length, limit));
     }
     match method {
         Method::Ping => Ok(Request::Ping),
         Method::Offering => params::<OfferingParams>(raw).map(|params| Request::Offering(params.hash)),
-        Method::Access => params(raw).map(|request| Request::Access(Box::new(request))),
+        Method::Access if version < DESCRIBED_SINCE => {
+            params(raw).map(|request| Request::Access(Box::new(request)))
+        }
+        Method::Access => params(raw).map(|request| Request::DescribedAccess(Box::new(request))),
         Method::Pay => params::<PayParams>(raw).map(|PayParams { channel, cumulative, signature, used }| {
             let voucher = SignedVoucher { voucher: Voucher { channel, cumulative }, signature };
             Request::Pay(Payment { voucher, used: used.filter(|_| version >= Method::Attach.since()) })
@@ -467,7 +488,10 @@ pub(crate) fn decode_answer(method: Method, result: &RawValue) -> Result<Answer,
             let digits = bytes.strip_prefix("0x").ok_or("bytes do not start with 0x")?;
             Answer::Offering(hex::decode(digits).map_err(|error| format!("bytes: {error}"))?)
         }
-        Method::Access => Answer::Access(result_of(result)?),
+        Method::Access => match serde_json::from_str(result.get()) {
+            Ok(numbered) => Answer::NumberedAccess(Box::new(numbered)),
+            Err(_) => Answer::Access(result_of(result)?), // of version 1, or what is wrong with it
+        },
         Method::Pay => {
             let paid: StandingResult = result_of(result)?;
             let cumulative = paid.cumulative;
@@ -518,6 +542,7 @@ pub(crate) fn put_request(out: &mut BytesMut, id: RequestId, request: &Request) 
         Request::Ping => put::<Empty>(out, id, method, None),
         Request::Offering(hash) => put(out, id, method, Some(&OfferingParams { hash: *hash })),
         Request::Access(request) => put(out, id, method, Some(request)),
+        Request::DescribedAccess(request) => put(out, id, method, Some(request)),
         Request::Pay(Payment { voucher: signed, used }) => {
             let Voucher { channel, cumulative } = signed.voucher;
             let params = PayParams { channel, cumulative, signature: signed.signature, used: *used };
@@ -539,6 +564,7 @@ pub(crate) fn put_answer(out: &mut BytesMut, id: RequestId, answer: &Answer) -> 
             put(out, id, method, &OfferingResult { bytes: Cow::Owned(hex::encode_prefixed(bytes)) })
         }
         Answer::Access(sealed) => put(out, id, method, sealed),
+        Answer::NumberedAccess(numbered) => put(out, id, method, numbered),
         Answer::Paid(paid) => put(out, id, method, paid),
         Answer::PaidAttached(standing) | Answer::Attached(standing) => {
             put(out, id, method, &StandingResult::from(&**standing))

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use alloy::primitives::Address;
 use async_trait::async_trait;
 use privatix_channel::{AgentView, Amount, ChannelId, OfferingHash, SignedVoucher, Usage, VoucherSignature};
-use privatix_offering::{AccessRequest, ChannelProof, SealedAccess, SessionId, SignedReceipt};
+use privatix_offering::{
+    AccessRequest, ChannelProof, DescribedAccessRequest, SealedAccess, SessionId, SignedReceipt,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Refusal;
@@ -56,6 +58,15 @@ impl CallerSession {
     }
 }
 
+/// The access of a channel, and its number in the [view](AgentView::access).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberedAccess {
+    /// The access, sealed to the key in the request.
+    pub sealed: SealedAccess,
+    /// Which one it is.
+    pub access: u32,
+}
+
 /// A change of a channel's view, which an agent sends unasked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
@@ -83,6 +94,38 @@ pub trait Service: Send + Sync {
     /// [`Refusal::Expired`] and [`Refusal::Replayed`] for what a replay guard refuses. Only a request that is answered
     /// with access may use up its moment in the guard: a client repeats the same one after `NotReady`.
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal>;
+
+    /// The same in a session, for a channel that the request describes: it can be checked before the channel's opening was seen, and is
+    /// [`Refusal::NotReady`] then. Refuse with [`Refusal::UnknownChannel`] what is not a channel of the session's agent.
+    ///
+    /// By default there is no such method.
+    async fn access_described(
+        &self,
+        session: CallerSession,
+        request: DescribedAccessRequest,
+    ) -> Result<NumberedAccess, Refusal> {
+        let _ = (session, request);
+        Err(Refusal::UnknownMethod { method: crate::Method::Access.name().to_owned() })
+    }
+
+    /// The channel that a request in a session is about: its id, as the descriptor gives it on the chain that is served. By default it is
+    /// not known, and nothing is waited for.
+    fn described(&self, request: &DescribedAccessRequest) -> Option<ChannelId> {
+        let _ = request;
+        None
+    }
+
+    /// Waits until access of this channel may be ready, after a request for it was checked and refused as [`Refusal::NotReady`] without a
+    /// reason. Returns whether to call [`access`](Self::access) again.
+    ///
+    /// No place for calls is taken meanwhile, so bound how many wait. The future is dropped some seconds before
+    /// [`request_timeout`](crate::ServerLimits::request_timeout), and when the connection ends; the refusal is the answer then.
+    ///
+    /// By default nothing is waited for.
+    async fn until_ready(&self, channel: ChannelId) -> bool {
+        let _ = channel;
+        false
+    }
 
     /// Takes a voucher: verifies, stores durably, and only then returns.
     ///
@@ -134,6 +177,22 @@ impl<S: Service + ?Sized> Service for Arc<S> {
 
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
         (**self).access(request).await
+    }
+
+    async fn access_described(
+        &self,
+        session: CallerSession,
+        request: DescribedAccessRequest,
+    ) -> Result<NumberedAccess, Refusal> {
+        (**self).access_described(session, request).await
+    }
+
+    fn described(&self, request: &DescribedAccessRequest) -> Option<ChannelId> {
+        (**self).described(request)
+    }
+
+    async fn until_ready(&self, channel: ChannelId) -> bool {
+        (**self).until_ready(channel).await
     }
 
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {

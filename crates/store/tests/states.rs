@@ -484,7 +484,7 @@ fn of_client(channel: ChannelId, kind: u8, value: u64) -> Input<Client> {
     let orders = [order, ClientOrder::Pause, ClientOrder::Resume, ClientOrder::End, ClientOrder::Close];
     let acknowledged = amount(value.into());
     let messages = [
-        ClientMessage::Access,
+        ClientMessage::Access(Fetched::default()),
         ClientMessage::AccessNotReady(None),
         ClientMessage::Paid { acknowledged, ended: false, carried: Carried::default() },
         ClientMessage::Stale { acknowledged, carried: Carried::default() },

@@ -26,7 +26,7 @@ async fn an_agent_gives_access_terms_and_receipts_for_a_channel() {
     let reached = agents(&direct());
     let stored = node.channel(channel).await.unwrap().channel;
     let of = stored.descriptor;
-    assert_eq!(Some(reached.access(&of).await.unwrap()), stored.access);
+    assert_eq!(Some(reached.access(&of).await.unwrap().access), stored.access);
     reached.ping(&of).await.unwrap();
 
     let known = reached.terms(&of).await.unwrap();

@@ -1,6 +1,7 @@
 //! Services of an agent come to what their channels' states want: a database, decisions, the job, and a plug-in.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ struct PlugIn {
     known: Mutex<HashMap<ChannelId, Provision>>,
     refuses: Mutex<HashSet<&'static str>>,
     called: watch::Sender<()>,
+    /// By how much its port differs from the first one.
+    moved: AtomicU16,
 }
 
 impl PlugIn {
@@ -111,7 +114,7 @@ impl Adapter for PlugIn {
             self.known.lock().unwrap().insert(channel, provision);
             self.call("provision", shown, channel)?;
         }
-        Ok(Provisioned { endpoint: json!({ "port": 5 }) })
+        Ok(Provisioned { endpoint: json!({ "port": 5 + self.moved.load(Ordering::Relaxed) }) })
     }
 
     async fn start(&self, channel: ChannelId) -> Result<(), AdapterRefusal> {
@@ -340,6 +343,27 @@ async fn a_channel_that_opens_is_prepared_with_its_bound_and_served() {
     let provision = r#"provision {"speed":9} up to 141"#;
     assert_eq!(side.plug_in.take_calls(), [provision, "allow 141", "start"]);
     assert_eq!(side.plug_in.password(), access.password);
+    side.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_plug_in_serves_a_channel_now_is_handed_out_and_counted() {
+    let mut side = Side::open(PlugIn::default()).await;
+    let state = side.until_it(Actual::Running).await;
+    let first = side.access().await.unwrap();
+    assert_eq!(state.own.access, 0);
+    // The next life of the plug-in: at the same place, then at another one, then there again with a service that is held.
+    for (life, moved, held, access) in [(2, 0, false, 0), (3, 1, false, 1), (4, 1, true, 1), (5, 2, true, 2)]
+    {
+        side.plug_in.moved.store(moved, Ordering::Relaxed);
+        side.plug_in.known.lock().unwrap().clear();
+        side.instance.send_replace(life);
+        side.order(if held { AgentOrder::Hold } else { AgentOrder::Resume }).await;
+        let state = side.until_it(if held { Actual::Suspended } else { Actual::Running }).await;
+        assert_eq!(state.own.access, access, "life {life}");
+        let endpoint = json!({ "port": 5 + moved });
+        assert_eq!(side.access().await.unwrap(), channels::StoredAccess { endpoint, ..first.clone() });
+    }
     side.stop().await;
 }
 

@@ -8,11 +8,13 @@ use async_trait::async_trait;
 use privatix_billing::Terms;
 use privatix_channel::{ChannelDescriptor, SignedVoucher, Usage};
 use privatix_client::{
-    Agents, AskPeer, AskStranger, Asker, Asking, Deliveries, Funding, Heard, Limits, Unheard, outgoing,
+    Agents, AskPeer, AskStranger, Asker, Asking, Deliveries, Funding, GivenAccess, Heard, Limits, Unheard,
+    outgoing,
 };
 use privatix_jobs::{JobsError, Processor};
 use privatix_market::{
     AccessStatus, Actual, Answered, Ask, ClientEnd, ClientOrder, ClientPolicy, ClientState, Input, Reach,
+    Target,
 };
 use privatix_node::NodeError;
 use privatix_somc::Refusal;
@@ -36,6 +38,8 @@ enum Asked {
 
 enum Said {
     Access,
+    /// The same at another address, by this number.
+    Moved(u32),
     Terms,
     Paid(u128),
     Pong,
@@ -60,10 +64,17 @@ fn access() -> StoredAccess {
     StoredAccess { username: "user".to_owned(), password: "secret".to_owned(), endpoint }
 }
 
+fn elsewhere() -> StoredAccess {
+    StoredAccess { endpoint: serde_json::json!({ "address": "192.0.2.2" }), ..access() }
+}
+
 #[async_trait]
 impl Agents for Agent {
-    async fn access(&self, _: &ChannelDescriptor) -> Result<StoredAccess, Unheard> {
-        self.ask(Asked::Access).await.map(|_| access())
+    async fn access(&self, _: &ChannelDescriptor) -> Result<GivenAccess, Unheard> {
+        Ok(match self.ask(Asked::Access).await? {
+            Said::Moved(number) => GivenAccess { access: elsewhere(), number: Some(number) },
+            _ => GivenAccess { access: access(), number: None },
+        })
     }
 
     async fn terms(&self, _: &ChannelDescriptor) -> Result<Arc<Terms>, Unheard> {
@@ -203,6 +214,22 @@ async fn access_is_asked_for_until_it_is_here_and_is_stored_with_the_decision() 
     let state = caller.until("access", |state| state.own.access == AccessStatus::Here).await;
     assert_eq!((asks(&state), state.own.peer), (vec![], Reach::Answers));
     assert_eq!(caller.stored_access().await, Some(access()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn access_that_leads_nowhere_is_asked_for_again_and_replaced_by_another_one() {
+    let mut caller = Caller::served().await;
+    drop(caller.decider.decide(id(0), Input::Reached(false)).await.unwrap());
+    caller.answers(&Asked::Access, Ok(Said::Access)).await;
+    let same = caller.until("the same", |state| state.own.refetch.tries == 1).await;
+    assert_eq!((same.own.service.asked, caller.stored_access().await), (None, Some(access())));
+    caller.wait(Duration::from_secs(5)).await;
+    let asked = caller.next(&Asked::Access).await;
+    assert_eq!(caller.state(0).await.own.service.target, Target::Running, "what is here stays in use");
+    asked.send(Ok(Said::Moved(7))).ok().unwrap();
+    let moved = caller.until("another one", |state| state.own.access_number == Some(7)).await;
+    assert!(moved.own.service.afresh && moved.own.service.asked.is_some());
+    assert_eq!(caller.stored_access().await, Some(elsewhere()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use privatix_billing::Terms;
 use privatix_chain::StartFrom;
 use privatix_channel::{Amount, ChannelDescriptor, ChannelStatus, Fee, ServiceStatus, SignedVoucher, Usage};
 use privatix_client::{
-    Agents, ClientRole, Decisions, DecisionsParts, Fund, Given, Heard, Limits, Node, NodeParts,
+    Agents, ClientRole, Decisions, DecisionsParts, Fund, Given, GivenAccess, Heard, Limits, Node, NodeParts,
     OfferingPolicy, Unheard,
 };
 use privatix_contracts::call;
@@ -39,17 +39,18 @@ struct Agent {
 
 #[async_trait]
 impl Agents for Agent {
-    async fn access(&self, channel: &ChannelDescriptor) -> Result<StoredAccess, Unheard> {
+    async fn access(&self, channel: &ChannelDescriptor) -> Result<GivenAccess, Unheard> {
         let mut asked = self.asked.lock().unwrap();
         *asked += 1;
         if *asked == 1 {
             return Err(Unheard::Silent("it is away".to_owned()));
         }
-        Ok(StoredAccess {
+        let access = StoredAccess {
             username: channel.nonce.to_string(),
             password: "secret".to_owned(),
             endpoint: serde_json::json!({ "protocol": "socks5", "host": "203.0.113.7", "port": 9 }),
-        })
+        };
+        Ok(GivenAccess { access, number: None })
     }
 
     async fn terms(&self, _: &ChannelDescriptor) -> Result<Arc<Terms>, Unheard> {

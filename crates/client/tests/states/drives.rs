@@ -13,7 +13,7 @@ use privatix_channel::{ChannelId, Usage};
 use privatix_client::{BoughtServices, Purchases};
 use privatix_jobs::{JobsError, Processor};
 use privatix_market::*;
-use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Requests, Times};
+use privatix_node::drive::{Bounds, Calls, Drive, DriveSlowly, Driver, Requests, Times, follow_reach};
 use privatix_store::channels::{self, StoredAccess};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -30,6 +30,7 @@ const LONG: Duration = Duration::from_mins(1);
 struct PlugIn {
     calls: Mutex<Vec<String>>,
     known: Mutex<HashMap<ChannelId, Provision>>,
+    unreached: Mutex<Vec<ChannelId>>,
 }
 
 impl PlugIn {
@@ -86,6 +87,10 @@ impl Adapter for PlugIn {
         panic!("a bought service is bounded by what is signed, and not to {up_to}")
     }
 
+    async fn unreached(&self) -> Vec<ChannelId> {
+        self.unreached.lock().unwrap().clone()
+    }
+
     async fn health(&self) -> Health {
         Health::Well
     }
@@ -99,6 +104,7 @@ impl Adapter for PlugIn {
 struct Side {
     scene: Scene,
     plug_in: Arc<PlugIn>,
+    host: Arc<Host>,
     states: mpsc::UnboundedReceiver<ClientState>,
     /// Where the service is found, as it was given to views.
     places: Arc<Mutex<Vec<Option<Value>>>>,
@@ -130,7 +136,7 @@ impl Side {
         };
         let purchases = Purchases::new(scene.db.clone(), endpoints);
         let services = Arc::new(BoughtServices::new(scene.db.clone(), scene.decider.clone(), purchases));
-        let driver = Driver::new(scene.db.clone(), host, services, calls, bounds, instance);
+        let driver = Driver::new(scene.db.clone(), host.clone(), services, calls, bounds, instance);
         let processor = Processor::builder(scene.db.clone())
             .wake(scene.jobs.clone())
             .register::<Drive, _>(driver.clone())
@@ -139,23 +145,32 @@ impl Side {
             .unwrap();
         let stop = CancellationToken::new();
         let processor = tokio::spawn(processor.run(stop.clone()));
-        Self { scene, plug_in, states, places, stop, processor }
+        Self { scene, plug_in, host, states, places, stop, processor }
     }
 
     /// The agent's access is stored, and reported.
     async fn receive_access(&self) {
+        self.receive_access_to("agent.example").await;
+    }
+
+    async fn receive_access_to(&self, host: &str) {
         let access = StoredAccess {
             username: "user".to_owned(),
             password: "secret".to_owned(),
-            endpoint: json!({ "host": "agent.example" }),
+            endpoint: json!({ "host": host }),
         };
         let mut tx = self.scene.db.begin().await.unwrap();
         let before = self.scene.decider.load(&mut tx, id()).await.unwrap();
         channels::set_access(&mut tx, id(), &access).await.unwrap();
-        let input = Input::Peer(ClientMessage::Access);
+        let input = Input::Peer(ClientMessage::Access(Fetched::default()));
         let applied = self.scene.decider.decide_in(&mut tx, &before, input).await.unwrap();
         tx.commit().await.unwrap();
         self.scene.decider.committed(&applied);
+    }
+
+    async fn until(&mut self, what: &str, holds: impl Fn(&ClientState) -> bool) {
+        let found = async { while !holds(&self.states.recv().await.unwrap()) {} };
+        tokio::time::timeout(LONG, found).await.unwrap_or_else(|_| panic!("{what}: waited in vain"));
     }
 
     async fn until_it(&mut self, does: Actual) {
@@ -214,6 +229,39 @@ async fn a_service_is_bought_with_its_access_and_keeps_its_local_address() {
     side.until_it(Actual::Absent).await;
     assert_eq!(side.plug_in.take_calls().last().unwrap(), "stop");
     assert_eq!(side.places.lock().unwrap().last().unwrap(), &None);
+    side.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_elsewhere_is_given_to_the_plug_in_while_the_service_runs() {
+    let mut side = Side::open().await;
+    side.receive_access().await;
+    side.until_it(Actual::Running).await;
+    side.plug_in.take_calls();
+
+    let (host, decider) = (side.host.clone(), side.scene.decider.clone());
+    let (every, stop) = (Duration::from_millis(5), side.stop.clone());
+    let following = tokio::spawn(async move { follow_reach(&host, &decider, every, stop).await });
+    side.plug_in.unreached.lock().unwrap().push(id());
+    side.until("a request", |state| {
+        state.own.requests.iter().any(|request| request.what == Ask::Access && request.until.is_some())
+    })
+    .await;
+    side.receive_access_to("other.example").await;
+    side.until("the other access", |state| !state.own.service.afresh && state.own.refetch.tries == 1).await;
+    let place = Some(json!({ "port": 9 }));
+    let provision = format!(r#"provision user at {{"host":"other.example"}}, before {place:?}"#);
+    assert_eq!(side.plug_in.take_calls(), [provision.as_str(), "start"]);
+    side.plug_in.unreached.lock().unwrap().clear();
+    side.until("its end", |state| state.own.unreached.is_none()).await;
+
+    // A new life begins with nothing, and what it reports counts.
+    side.plug_in.unreached.lock().unwrap().push(id());
+    side.until("a report", |state| state.own.unreached == Some(1)).await;
+    side.scene.instance.send_replace(2);
+    side.until("a report", |state| state.own.unreached == Some(2)).await;
+    side.stop.cancel();
+    following.await.unwrap();
     side.stop().await;
 }
 

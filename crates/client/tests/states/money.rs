@@ -19,7 +19,7 @@ use privatix_db::Conn;
 use privatix_jobs::{Filter, Job as _, JobRecord, JobStatus, JobsError, Processor};
 use privatix_market::{
     Actual, Answered, BlockRef, ClientMessage, ClientOrder, ClientPolicy, ClientState, EffectId, Env, Fate,
-    Input, Opening, OrderId, Outcome, Refused, Stage, Trouble, Uptime,
+    Fetched, Input, Opening, OrderId, Outcome, Refused, Stage, Trouble, Uptime,
 };
 use privatix_node::shell::NotApplied;
 use privatix_node::{Balances, NodeError, Outlook as _};
@@ -219,7 +219,8 @@ impl Buyer {
 
     /// The channel's service runs, and this much was used.
     async fn uses(&self, used: u64) {
-        let applied = self.decider.decide(id(0), Input::Peer(ClientMessage::Access)).await.unwrap();
+        let applied =
+            self.decider.decide(id(0), Input::Peer(ClientMessage::Access(Fetched::default()))).await.unwrap();
         let (seq, answer) = (applied.state.own.service.asked.unwrap().seq, Answered::Did(Actual::Running));
         drop(self.decider.decide(id(0), Input::Adapter { seq, answer }).await.unwrap());
         let input = Input::Used { used: Usage::new(used), running: false };

@@ -193,7 +193,7 @@ async fn lists_show_where_a_channel_is_and_why() {
     let expected = |service, reason: &str, held| (ChannelStatus::Active, service, reason.to_owned(), held);
     let waits = "the agent has not given access yet";
     assert_eq!(shown().await, expected(ServiceStatus::Pending, waits, false));
-    let applied = scene.give(Input::Peer(ClientMessage::Access)).await;
+    let applied = scene.give(Input::Peer(ClientMessage::Access(Fetched::default()))).await;
     assert_eq!(shown().await, expected(ServiceStatus::Activating, "paid as agreed", false));
     let seq = applied.state.own.service.asked.unwrap().seq;
     scene.give(Input::Adapter { seq, answer: Answered::Did(Actual::Running) }).await;

@@ -414,7 +414,7 @@ impl Scene {
 
     pub(crate) async fn served_with(parts: Parts) -> Self {
         let scene = Self::open(parts).await;
-        let applied = scene.give(Input::Peer(ClientMessage::Access)).await;
+        let applied = scene.give(Input::Peer(ClientMessage::Access(Fetched::default()))).await;
         let seq = applied.state.own.service.asked.unwrap().seq;
         scene.give(Input::Adapter { seq, answer: Answered::Did(Actual::Running) }).await;
         scene

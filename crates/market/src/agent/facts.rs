@@ -5,7 +5,7 @@ use std::sync::Arc;
 use privatix_channel::Phase;
 
 use super::{Agent, AgentEnd, AgentMessage, AgentOrder, AgentPurpose, AgentState, Reply, payment, service};
-use crate::{Ended, Env, Fate, Flight, Input, Refused, Stage, adapter, blocked, flight, usage};
+use crate::{Answered, Ended, Env, Fate, Flight, Input, Refused, Stage, adapter, blocked, flight, usage};
 
 /// Takes an input in; the answer if it was a message.
 pub(super) fn apply(
@@ -15,7 +15,7 @@ pub(super) fn apply(
 ) -> Result<Option<Reply>, Refused> {
     match input {
         Input::Chain(chain) => state.chain = *chain,
-        Input::Look => {}
+        Input::Look | Input::Reached(_) => {} // a seller reaches for nobody
         Input::Used { used, running } => {
             if usage::meter(state, *used, *running, env.uptime) {
                 state.own.idle.reset(env.uptime);
@@ -25,7 +25,12 @@ pub(super) fn apply(
             state.terms.get_or_insert_with(|| Arc::clone(terms));
         }
         Input::Bounded(holds) => state.own.unbounded = (!holds).then_some(env.instance),
-        Input::Adapter { seq, answer } => adapter::answered(state, *seq, *answer, env),
+        Input::Adapter { seq, answer } => {
+            if matches!(answer, Answered::Moved(_)) {
+                state.own.access = state.own.access.wrapping_add(1); // whatever it answers, the access is another one
+            }
+            adapter::answered(state, *seq, *answer, env);
+        }
         Input::Tx { seq, purpose, fate } => transaction(state, *seq, *purpose, *fate, env),
         Input::Order(order) => self::order(state, *order, env)?,
         Input::Peer(AgentMessage::Voucher { voucher, used }) => {

@@ -29,6 +29,7 @@ pub(super) fn apply(
             state.terms.get_or_insert_with(|| Arc::clone(terms));
         }
         Input::Adapter { seq, answer } => adapter::answered(state, *seq, *answer, env),
+        Input::Reached(is_reached) => state.own.unreached = (!is_reached).then_some(env.instance),
         Input::Tx { seq, purpose, fate } => transaction(state, *seq, *purpose, *fate, env),
         Input::Order(order) => self::order(state, order, env)?,
         Input::Peer(message) => payment::message(state, *message, env),

@@ -81,7 +81,7 @@ pub enum ClientOrder {
 #[non_exhaustive]
 pub enum ClientMessage {
     /// Access to the service. It was stored.
-    Access,
+    Access(Fetched),
     /// There is no access yet, for this reason if the agent gave one.
     AccessNotReady(Option<NotNow>),
     /// There never will be.
@@ -145,7 +145,7 @@ impl ClientMessage {
             | Self::Stale { carried, .. }
             | Self::Known { carried, .. }
             | Self::Closing { carried } => Some(carried),
-            Self::Access
+            Self::Access(_)
             | Self::AccessNotReady(_)
             | Self::AccessRefused
             | Self::InClear
@@ -157,6 +157,15 @@ impl ClientMessage {
             | Self::NotPermitted => None,
         }
     }
+}
+
+/// Access that an agent gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its number. Version 1 of the messages has none.
+    pub number: Option<u32>,
+    /// Whether it is the one that was here before.
+    pub is_same: bool,
 }
 
 /// What is reported in the transaction that stores the state.

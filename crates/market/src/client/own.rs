@@ -102,6 +102,12 @@ pub struct ClientOwn {
     pub unopened: Stopwatch,
     /// Whether the agent has given access.
     pub access: AccessStatus,
+    /// The number of the access that is here, if its agent gave one: it has another one once its view shows another number.
+    pub access_number: Option<u32>,
+    /// The life of the adapter in which it does not reach the agent by the access that is here.
+    pub unreached: Option<u64>,
+    /// When access that is here may be asked for again, and how often that was done lately.
+    pub refetch: Again,
     /// The top-ups that have not ended yet.
     pub top_ups: Vec<TopUp>,
     /// When the next automatic top-up may be ordered.

@@ -23,7 +23,7 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
         }
     }
     owners.extend(payment::owners(state, env));
-    owners.extend(requests::owners(state));
+    owners.extend(requests::owners(state, env));
     owners.extend(top_up::owners(state, env));
     owners.extend(adapter::owners(state, env, env.policy.reminder));
     owners.extend(service::owners(state, env));

@@ -129,12 +129,14 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
     }
     let is_proved = proof::takes(state, message, env);
     match message {
-        ClientMessage::Access => state.own.access = AccessStatus::Here,
+        ClientMessage::Access(fetched) => requests::fetched(state, fetched, env),
         ClientMessage::AccessNotReady(_) => requests::not_ready(state, env),
         ClientMessage::AccessRefused => {
             if state.own.access == AccessStatus::None {
                 state.own.access = AccessStatus::Refused;
                 facts::end(state, ClientEnd::NoAccess, env);
+            } else {
+                requests::pause(state, env, |request| request.what == Ask::Access);
             }
         }
         ClientMessage::Paid { acknowledged, ended, .. } => {

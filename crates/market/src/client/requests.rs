@@ -4,9 +4,9 @@ use privatix_billing::Terms;
 use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
-use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientState, proof, wants};
+use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientOwn, ClientState, Fetched, proof, wants};
 use crate::flight::next;
-use crate::{Again, Effect, Env, Owner, Uptime};
+use crate::{Again, Effect, Env, Owner, Uptime, adapter};
 
 /// What an agent is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,7 +81,9 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
     }
     if ending.is_none() && state.terms.is_none() {
         asks.push(Ask::Offering);
-    } else if ending.is_none() && own.access == AccessStatus::None {
+    } else if ending.is_none()
+        && (own.access == AccessStatus::None || refetches(state, env).is_some_and(|at| at <= env.uptime))
+    {
         asks.push(Ask::Access);
     }
     let is_away = matches!(own.peer, Reach::Silent | Reach::NotNow) && asks.is_empty();
@@ -89,6 +91,47 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
         asks.push(Ask::Ping);
     }
     asks
+}
+
+/// When access that is here is asked for again, because the agent may have another one by now: at most as often as the pauses between
+/// requests permit, since it may also be the same. What is here is used meanwhile.
+fn refetches(state: &ClientState, env: &Env<'_, Client>) -> Option<Uptime> {
+    let own = &state.own;
+    let is_wanted = own.access == AccessStatus::Here
+        && own.ending.is_none()
+        && state.terms.is_some()
+        && state.chain.phase() == Phase::Open;
+    let is_unreached = own.unreached == Some(env.instance);
+    (is_wanted && (is_unreached || has_another(own))).then_some(own.refetch.at)
+}
+
+/// Whether the agent shows that it has another access than the one that is here.
+fn has_another(own: &ClientOwn) -> bool {
+    own.theirs.is_some_and(|shown| shown.view.access != own.access_number.unwrap_or_default())
+}
+
+/// The agent gave access, which was stored.
+pub(super) fn fetched(state: &mut ClientState, fetched: Fetched, env: &Env<'_, Client>) {
+    let own = &mut state.own;
+    if own.access == AccessStatus::Here {
+        let is_asked = |request: &Request| request.what == Ask::Access && request.until.is_some();
+        if !own.requests.iter().any(is_asked) {
+            return; // it was answered before
+        }
+        own.requests.retain(|request| request.what != Ask::Access);
+        let policy = env.policy;
+        if env.uptime.since(own.refetch.at) > policy.ask_longest {
+            own.refetch = Again::default(); // that was long ago
+        }
+        own.refetch.failed(policy.ask_not_ready, policy.ask_longest, env.uptime);
+        if !fetched.is_same {
+            adapter::changed(state, env);
+        }
+    }
+    let own = &mut state.own;
+    own.access = AccessStatus::Here;
+    // Without a number of its own it is the one that was shown last.
+    own.access_number = fetched.number.or(own.theirs.map(|shown| shown.view.access));
 }
 
 /// Whether a voucher waits for the agent's answer.
@@ -175,10 +218,12 @@ pub(super) fn difference(state: &mut ClientState, env: &Env<'_, Client>, effects
 }
 
 /// What moves the requests on.
-pub(super) fn owners(state: &ClientState) -> Vec<Owner> {
+pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
     let owner = |request: &Request| match request.until {
         Some(until) => Owner::Peer { seq: request.seq, until },
         None => Owner::Time(request.again.at),
     };
-    state.own.requests.iter().map(owner).collect()
+    let is_asked = |request: &Request| request.what == Ask::Access;
+    let refetch = refetches(state, env).filter(|_| !state.own.requests.iter().any(is_asked));
+    state.own.requests.iter().map(owner).chain(refetch.map(Owner::Time)).collect()
 }

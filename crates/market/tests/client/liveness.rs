@@ -138,7 +138,9 @@ impl World {
                 Ask::Voucher => {
                     ClientMessage::Paid { acknowledged, ended: false, carried: Carried::default() }
                 }
-                Ask::Access => ClientMessage::Access,
+                Ask::Access => {
+                    ClientMessage::Access(Fetched { number: None, is_same: request.seq.is_multiple_of(2) })
+                }
                 Ask::Attach => ClientMessage::Known { acknowledged, carried: proved(None) },
                 _ => ClientMessage::Pong,
             });
@@ -292,7 +294,8 @@ impl World {
                 self.give(&Input::Order(ClientOrder::TopUp { order, amount: a(value.into()) }));
             }
             20 => self.run.left = value.is_multiple_of(2).then_some(value.into()),
-            21 => self.give(&Input::Peer(ClientMessage::Access)),
+            21 if value.is_multiple_of(2) => self.give(&Input::Reached(value.is_multiple_of(4))),
+            21 => self.give(&Input::Peer(ClientMessage::Access(Fetched::default()))),
             22 => self.adapter(Answered::Refused),
             23 => self.answers(),
             24 => {

@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Times;
 use super::job::{Drive, Outcome};
+use super::{Times, Wanted};
 use crate::{NodeError, after};
 
 /// Requests to the plug-in, on their way from decisions to the jobs that carry them out. Cheap to clone.
@@ -129,9 +129,13 @@ impl Watch {
         change(self.calls.channels.lock().entry(self.channel).or_default())
     }
 
-    /// Drops the call under way if it is for more than `target`, or was made to an earlier life of the plug-in.
-    pub(super) fn drop_call_unless(&mut self, target: Target, instance: u64) {
-        let dropped = self.call.take_if(|call| call.target > target || call.instance != instance);
+    /// Drops the call under way if it is for more than `wanted`, was begun with what the plug-in is not to know any more, or was made to
+    /// an earlier life of the plug-in.
+    pub(super) fn drop_call_unless(&mut self, wanted: &Wanted, instance: u64) {
+        let is_outdated = |call: &Call| wanted.asked.is_some_and(|request| !request.is_led_to_by(call.seq));
+        let dropped = self
+            .call
+            .take_if(|call| call.target > wanted.target || is_outdated(call) || call.instance != instance);
         if let Some(call) = dropped.filter(|call| call.instance == instance) {
             self.dropped(*call.until.lock());
         }

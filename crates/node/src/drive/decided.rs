@@ -30,13 +30,13 @@ pub trait Provisions<P: Party>: Send + Sync + 'static {
     async fn provisioned(&self, provision: &Provision, provisioned: &Provisioned) -> Result<(), NodeError>;
 
     /// An answer shows that the plug-in knows the channel: stores what was only prepared, in the transaction that decides the answer.
-    /// By default there is no such thing.
+    /// Returns whether it takes the place of what the other side may have. By default there is no such thing.
     ///
     /// # Errors
     /// [`NodeError`] rolls it back, and the call is made again.
-    async fn known(&self, conn: &mut Conn, state: &State<P>) -> Result<(), NodeError> {
+    async fn known(&self, conn: &mut Conn, state: &State<P>) -> Result<bool, NodeError> {
         let _ = (conn, state);
-        Ok(())
+        Ok(false)
     }
 
     /// An answer was decided and committed, and the state is this one. By default nothing is done about it.
@@ -71,7 +71,11 @@ impl<P: Party, S: Provisions<P>> Decided<P, S> {
         Wanted {
             target: service.target,
             actual: service.actual(outlook.instance()),
-            asked: service.asked.map(|asked| Request { seq: asked.seq, left: asked.until.since(now) }),
+            asked: service.asked.map(|asked| Request {
+                seq: asked.seq,
+                left: asked.until.since(now),
+                afresh: service.afresh,
+            }),
             bound: P::bound(state).map(|up_to| Bound { revision, up_to }),
         }
     }
@@ -129,9 +133,14 @@ impl<P: Party, S: Provisions<P>> Driven for Decided<P, S> {
         seq: u32,
         answer: Answered,
     ) -> Result<(Self::Applied, Wanted), NodeError> {
-        if let Answered::Did(Actual::Suspended | Actual::Running) = answer {
-            self.provisions.known(conn, &before.state).await?;
-        }
+        let answer = match answer {
+            Answered::Did(actual @ (Actual::Suspended | Actual::Running))
+                if self.provisions.known(conn, &before.state).await? =>
+            {
+                Answered::Moved(actual)
+            }
+            answer => answer,
+        };
         match self.decider.decide_in(conn, before, Input::Adapter { seq, answer }).await {
             Ok(applied) => {
                 let wanted = self.wanted_by(&applied.state, applied.revision);

@@ -212,7 +212,7 @@ impl<D: Driven> Driver<D> {
                 return Ok(cx.done().await?);
             };
             let wanted = parts.driven.wanted(&stored);
-            watch.drop_call_unless(wanted.target, life);
+            watch.drop_call_unless(&wanted, life);
             let now = Instant::now();
             // What is requested again has its first try at once.
             paused = paused.filter(|(target, until)| *target == wanted.target && *until > now);
@@ -299,6 +299,7 @@ impl<D: Driven> Driver<D> {
             // All that is asked for goes through here, so that the call which leads to a target answers the newest request for it.
             let newest =
                 wanted.filter(|wanted| target == Some(wanted.target)).and_then(|wanted| wanted.asked);
+            let newest = newest.filter(|request| request.is_led_to_by(seq));
             if let Some(seq) = newest.map(|request| request.seq).or(seq) {
                 let (reported, now) =
                     parts.driven.report(&mut completion, stored, seq, what).await.or_retry()?;
@@ -348,7 +349,10 @@ impl<D: Driven> Driver<D> {
 
     /// Begins the calls that lead to what is wanted.
     fn begin(&self, channel: ChannelId, wanted: &Wanted, seq: Option<u32>, instance: u64) -> Call {
-        let Wanted { target, actual, bound, .. } = *wanted;
+        let Wanted { target, actual, bound, asked } = *wanted;
+        if asked.is_some_and(|request| request.afresh) {
+            self.0.bounds.forget(channel);
+        }
         if let Some(bound) = bound {
             self.0.bounds.set(channel, bound);
         }

@@ -43,7 +43,7 @@ pub(super) enum Next {
 /// What a job does next.
 pub(super) const fn next(look: &Look) -> Next {
     match (look.asked, look.late) {
-        (Some(Request { seq, left }), _) if left.is_zero() => Next::GiveUp { seq },
+        (Some(Request { seq, left, .. }), _) if left.is_zero() => Next::GiveUp { seq },
         _ if look.is_under_way || look.is_paused => Next::Wait,
         (Some(Request { seq, .. }), _) => Next::Begin { seq: Some(seq) },
         (None, None) => Next::End,
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_request_goes_first_and_what_is_late_is_waited_for_in_the_slow_lane() {
-        let asked = |left| Some(Request { seq: 3, left: Duration::from_secs(left) });
+        let asked = |left| Some(Request { seq: 3, left: Duration::from_secs(left), afresh: false });
         let (possible, over) = (Some(Late::Possible), Some(Late::Over));
         for (asked, is_under_way, is_paused, late, is_slow, expected) in [
             (asked(1), false, false, None, false, Next::Begin { seq: Some(3) }),

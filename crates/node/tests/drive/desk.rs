@@ -84,6 +84,7 @@ impl Driven for States {
         let request = |(seq, until): (u32, Instant)| Request {
             seq,
             left: until.saturating_duration_since(Instant::now()),
+            afresh: false,
         };
         Wanted {
             target: service.target,

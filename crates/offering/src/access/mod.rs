@@ -1,10 +1,12 @@
 //! Access messages: asked for with a signed request, sealed to its key, signed by the agent.
 
+mod described;
 mod key;
 mod message;
 mod request;
 mod sealed;
 
+pub use described::{DescribedAccessRequest, MAX_ACCESS_DATA};
 pub use key::{AccessKey, RecipientKey};
 pub use message::{AccessMessage, Endpoint, Password};
 pub use request::{AccessRequest, ReplayGuard, RequestError};

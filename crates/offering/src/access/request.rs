@@ -97,7 +97,7 @@ fn digest(channel: ChannelId, recipient: RecipientKey, issued_at: u64, domain: &
     request.eip712_signing_hash(&eip712(domain))
 }
 
-fn millis(time: SystemTime) -> u64 {
+pub(super) fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -130,10 +130,16 @@ impl ReplayGuard {
     /// # Errors
     /// [`RequestError::Replayed`].
     pub fn check(&self, request: &AccessRequest) -> Result<(), RequestError> {
-        match self.last.get(&request.channel) {
-            Some(last) if request.issued_at <= *last => {
-                Err(RequestError::Replayed { channel: request.channel })
-            }
+        self.check_moment(request.channel, request.issued_at)
+    }
+
+    /// The same for a request about this channel that was signed at this moment.
+    ///
+    /// # Errors
+    /// [`RequestError::Replayed`].
+    pub fn check_moment(&self, channel: ChannelId, issued_at: u64) -> Result<(), RequestError> {
+        match self.last.get(&channel) {
+            Some(last) if issued_at <= *last => Err(RequestError::Replayed { channel }),
             _ => Ok(()),
         }
     }
@@ -143,13 +149,26 @@ impl ReplayGuard {
     /// # Errors
     /// [`RequestError::Replayed`].
     pub fn accept(&mut self, request: &AccessRequest, now: SystemTime) -> Result<(), RequestError> {
+        self.accept_moment(request.channel, request.issued_at, now)
+    }
+
+    /// The same for a request about this channel that was signed at this moment.
+    ///
+    /// # Errors
+    /// [`RequestError::Replayed`].
+    pub fn accept_moment(
+        &mut self,
+        channel: ChannelId,
+        issued_at: u64,
+        now: SystemTime,
+    ) -> Result<(), RequestError> {
         self.forget_older_than(millis(now.checked_sub(self.max_age).unwrap_or(UNIX_EPOCH)));
-        self.check(request)?;
-        if let Some(last) = self.last.get(&request.channel).copied() {
-            self.by_time.remove(&(last, request.channel));
+        self.check_moment(channel, issued_at)?;
+        if let Some(last) = self.last.get(&channel).copied() {
+            self.by_time.remove(&(last, channel));
         }
-        self.last.insert(request.channel, request.issued_at);
-        self.by_time.insert((request.issued_at, request.channel));
+        self.last.insert(channel, issued_at);
+        self.by_time.insert((issued_at, channel));
         Ok(())
     }
 
@@ -188,6 +207,12 @@ pub enum RequestError {
     WrongSigner {
         /// Who signed, if anybody did.
         found: Option<Address>,
+    },
+    /// More data than a client's plug-in may give.
+    #[error("the access request carries {length} bytes of data, more than {}", super::MAX_ACCESS_DATA)]
+    Data {
+        /// How many bytes it has.
+        length: usize,
     },
     /// An earlier or the same request was answered already.
     #[error("the access request for channel {channel} was answered before; sign a new one")]

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -84,7 +85,12 @@ struct Way {
     limits: Limits,
     /// What was wrong with the agent at the last attempt, if anything was.
     trouble: Mutex<Option<String>>,
+    /// Since when no attempt has found the agent's proxy by this access.
+    unfound: Mutex<Option<Instant>>,
 }
+
+/// For how long attempts fail before the agent is asked whether its proxy is elsewhere: one that is restarted is back sooner.
+const UNFOUND_AFTER: Duration = Duration::from_secs(3);
 
 impl Running {
     fn start(settings: ClientSettings, reporter: UsageReporter) -> Self {
@@ -112,7 +118,7 @@ impl Running {
         tunnel::check(&access.credentials)?;
         let _one_at_a_time = self.provisioning.lock().await;
         if let Some(port) = self.ports.lock().get(&id) {
-            *port.way.agent.lock() = Arc::new((agent, access));
+            port.way.is_at(agent, access);
             return Ok(port.local.clone());
         }
         let (listener, local) = match known.own.as_ref().and_then(port_of) {
@@ -135,6 +141,7 @@ impl Running {
             lookups: Resolver::system().share(),
             limits: self.settings.limits.clone(),
             trouble: Mutex::default(),
+            unfound: Mutex::default(),
         });
         let listener = Listener::serve(listener, Arc::clone(&way), Arc::clone(&self.places));
         tracing::info!(channel = %id, port, "local proxy port opened");
@@ -284,6 +291,14 @@ impl Adapter for ProxyClient {
         Ok(())
     }
 
+    async fn unreached(&self) -> Vec<ChannelId> {
+        let Ok(running) = self.lifecycle.running() else { return Vec::new() };
+        let ports = running.ports.lock();
+        let is_unfound =
+            |port: &&Port| port.way.unfound.lock().is_some_and(|at| at.elapsed() >= UNFOUND_AFTER);
+        ports.values().filter(is_unfound).map(|port| port.way.channel.id()).collect()
+    }
+
     async fn health(&self) -> Health {
         let running = match self.lifecycle.running() {
             Ok(running) => running,
@@ -352,7 +367,25 @@ impl Backend for Way {
 
     async fn dial(&self, _: ChannelId, target: &Target) -> Result<TcpStream, DialError> {
         let agent = Arc::clone(&self.agent.lock());
-        let dialled = self.dial_through(&agent, target).await;
+        let reached = self.reach(&agent.0).await;
+        let is_reached = reached.is_ok();
+        let dialled = match reached {
+            Ok(stream) => self.dial_through(stream, &agent.1, target).await,
+            Err(error) => Err(error),
+        };
+        let present = self.agent.lock();
+        if !Arc::ptr_eq(&present, &agent) {
+            return dialled; // that was by an earlier access
+        }
+        // Something else may be there by now, or its proxy with other credentials.
+        let is_another = |why: &io::Error| why.kind() == io::ErrorKind::InvalidData;
+        let is_found = match &dialled {
+            Err(DialError::AgentLogin) => false,
+            Err(DialError::Agent(why)) if is_another(why) => false,
+            _ => is_reached,
+        };
+        let mut unfound = self.unfound.lock();
+        *unfound = if is_found { None } else { Some(unfound.unwrap_or_else(Instant::now)) };
         *self.trouble.lock() = match &dialled {
             Err(error @ DialError::Agent(why)) => Some(format!("{error}: {why}")),
             Err(error @ (DialError::AgentLogin | DialError::AgentFailed)) => Some(error.to_string()),
@@ -371,27 +404,44 @@ impl Backend for Way {
 }
 
 impl Way {
-    async fn dial_through(
-        &self,
-        (endpoint, access): &(Endpoint, Access),
-        target: &Target,
-    ) -> Result<TcpStream, DialError> {
+    /// The agent is there from now on. What was wrong with it before says nothing any more, if that is elsewhere.
+    fn is_at(&self, endpoint: Endpoint, access: Access) {
+        let mut agent = self.agent.lock();
+        if agent.1 != access {
+            (*self.trouble.lock(), *self.unfound.lock()) = (None, None);
+            *agent = Arc::new((endpoint, access));
+        }
+    }
+
+    /// Connects to the agent's proxy.
+    async fn reach(&self, endpoint: &Endpoint) -> Result<TcpStream, DialError> {
         let agent = Target::from_host(&endpoint.host, endpoint.port.get());
-        let too_late = |what: &str| DialError::Agent(io::Error::new(io::ErrorKind::TimedOut, what));
-        let Limits { connect, suspended_wait, .. } = self.limits;
-        let mut stream = tokio::time::timeout(connect, dial(&self.lookups, &self.agents, &agent))
+        tokio::time::timeout(self.limits.connect, dial(&self.lookups, &self.agents, &agent))
             .await
             .map_err(|_| too_late("no answer to the attempt to connect"))?
             .map_err(|error| match error {
                 DialError::Unresolved(source) | DialError::Unreachable(source) => DialError::Agent(source),
                 other => DialError::Agent(io::Error::other(other.to_string())),
-            })?;
+            })
+    }
+
+    async fn dial_through(
+        &self,
+        mut stream: TcpStream,
+        access: &Access,
+        target: &Target,
+    ) -> Result<TcpStream, DialError> {
+        let Limits { connect, suspended_wait, .. } = self.limits;
         let request = tunnel::request(&mut stream, &access.credentials, target);
         tokio::time::timeout(connect.saturating_add(suspended_wait), request)
             .await
             .map_err(|_| too_late("connected, but no answer to the request"))??;
         Ok(stream)
     }
+}
+
+fn too_late(what: &str) -> DialError {
+    DialError::Agent(io::Error::new(io::ErrorKind::TimedOut, what))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use privatix_channel::model::Call;
 use privatix_channel::{AgentView, Amount, Phase, ServiceState, Usage};
-use privatix_market::{Actual, Carried, ClientMessage, Shown, Uptime, Verified};
+use privatix_market::{Actual, Carried, ClientMessage, Fetched, Shown, Uptime, Verified};
 
 use super::wire::lie;
 use super::{Message, Sim};
@@ -38,7 +38,7 @@ impl Sim<'_> {
         let answer = match message {
             _ if !self.is_quiet && self.delays.chance(6) => lie(n, best.saturating_add(amount(n))),
             Message::Access if n < 20 => ClientMessage::AccessNotReady(None),
-            Message::Access => ClientMessage::Access,
+            Message::Access => ClientMessage::Access(Fetched { number: None, is_same: false }),
             Message::Ping => ClientMessage::Pong,
             Message::Attach => ClientMessage::Known { acknowledged: best, carried: Carried::default() },
             Message::Voucher { cumulative, .. } => {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use privatix_channel::Amount;
 use privatix_market::{
-    Agent, AgentMessage, Book, Carried, ClientMessage, Input, NotNow, Party as _, Reply, Taken, Verified, Why,
+    Agent, AgentMessage, Book, Carried, ClientMessage, Fetched, Input, NotNow, Party as _, Reply, Taken,
+    Verified, Why,
 };
 
 use super::{Event, Message, Sim};
@@ -167,7 +168,7 @@ const fn on_the_wire(reply: Reply, carried: Carried) -> ClientMessage {
         Reply::Kept { .. } | Reply::NoSigner | Reply::NotOpen { closed: true } => {
             ClientMessage::Closing { carried }
         }
-        Reply::Access => ClientMessage::Access,
+        Reply::Access => ClientMessage::Access(Fetched { number: None, is_same: false }),
         Reply::NotReady(Why::StaleView) => ClientMessage::AccessNotReady(Some(NotNow::StaleView)),
         Reply::NotReady(Why::Unexplained) => ClientMessage::AccessNotReady(Some(NotNow::Unexplained)),
         Reply::NotReady(_) => ClientMessage::AccessNotReady(None),

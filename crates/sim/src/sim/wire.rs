@@ -2,7 +2,7 @@
 
 use privatix_channel::{Amount, Phase};
 use privatix_market::{
-    Ask, Carried, ClientEffect, ClientMessage, ClientOrder, Fate, OrderId, Outcome, Uptime,
+    Ask, Carried, ClientEffect, ClientMessage, ClientOrder, Fate, Fetched, OrderId, Outcome, Uptime,
 };
 
 use super::moves::sooner;
@@ -262,6 +262,6 @@ pub(super) fn lie(n: u64, acknowledged: Amount) -> ClientMessage {
         4 => ClientMessage::Closing { carried: Carried::default() },
         5 => ClientMessage::NotNow(None),
         6 => ClientMessage::AccessRefused,
-        _ => ClientMessage::Access,
+        _ => ClientMessage::Access(Fetched { number: None, is_same: false }),
     }
 }

@@ -12,7 +12,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    FAREWELL, FAREWELL_BYTES, FULL, Shared, greeting,
+    FAREWELL, FAREWELL_BYTES, FULL, Shared,
+    access::{access, access_described},
+    greeting,
     lanes::{Batch, Lanes, Pending},
     peers::{Serving, Ticket},
     watchers::Attached,
@@ -50,6 +52,8 @@ pub(super) struct Connection<'a> {
     answered: Instant,
     /// Ends calls that are still under way, each with an answer.
     give_up: CancellationToken,
+    /// Ends waits for what may be ready later: nothing more is read.
+    over: CancellationToken,
     answers: mpsc::Sender<Outgoing>,
 }
 
@@ -129,6 +133,7 @@ impl<'a> Connection<'a> {
             calls: JoinSet::new(),
             answered: now,
             give_up: CancellationToken::new(),
+            over: CancellationToken::new(),
             answers,
         };
         let end = tokio::select! {
@@ -148,7 +153,7 @@ impl<'a> Connection<'a> {
     /// Reads requests and starts answering them.
     async fn read(&mut self, reader: &mut FrameReader<Reading>) -> End {
         let limits = &self.shared.limits;
-        let max_request = message::max_request();
+        let max_request = message::max_request(self.version);
         let mut idle = limits.idle_timeout;
         loop {
             self.reap();
@@ -229,13 +234,21 @@ impl<'a> Connection<'a> {
                 });
             }
             Request::Access(request) => {
+                let over = self.over.clone();
                 self.calls.spawn(async move {
-                    let channel = request.channel;
-                    let answer = caller.call(|service| service.access(*request)).await;
-                    if answer.is_ok() {
-                        caller.ticket.identify(channel);
-                    }
+                    let answer = access(&caller, *request, &over).await;
                     respond(&answers, reply, answer.map(|sealed| Answer::Access(Box::new(sealed)))).await;
+                    drop(serving);
+                    Instant::now()
+                });
+            }
+            Request::DescribedAccess(request) => {
+                let Some(session) = self.session else { return }; // never: it is of version 2
+                let over = self.over.clone();
+                self.calls.spawn(async move {
+                    let answer = access_described(&caller, session, *request, &over).await;
+                    let answer = answer.map(|numbered| Answer::NumberedAccess(Box::new(numbered)));
+                    respond(&answers, reply, answer).await;
                     drop(serving);
                     Instant::now()
                 });
@@ -285,7 +298,8 @@ impl<'a> Connection<'a> {
         writing: AbortOnDropHandle<std::io::Result<()>>,
         reader: FrameReader<Reading>,
     ) {
-        let Self { shared, ticket, mut calls, give_up, answers, .. } = self;
+        let Self { shared, ticket, mut calls, give_up, over, answers, .. } = self;
+        over.cancel();
         // The service bounds each call; a shutdown bounds them all.
         let grace = match &end {
             End::Bye(Refusal::ShuttingDown) => shared.limits.shutdown_grace,
@@ -403,9 +417,9 @@ async fn ended(calls: &mut JoinSet<Instant>) {
 }
 
 /// Calls the service so that there is always an answer, and in time.
-struct Caller {
-    shared: Arc<Shared>,
-    ticket: Arc<Ticket>,
+pub(super) struct Caller {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ticket: Arc<Ticket>,
     give_up: CancellationToken,
 }
 
@@ -417,7 +431,7 @@ impl Caller {
         Ok((self.shared.calls.acquire().await?, of_strangers))
     }
 
-    async fn call<'a, T, F: Future<Output = Result<T, Refusal>>>(
+    pub(super) async fn call<'a, T, F: Future<Output = Result<T, Refusal>>>(
         &'a self,
         ask: impl FnOnce(&'a dyn Service) -> F,
     ) -> Result<T, Refusal> {

@@ -1,5 +1,6 @@
 //! The agent's side: accepts connections and answers their requests.
 
+mod access;
 mod connection;
 mod greeting;
 mod lanes;

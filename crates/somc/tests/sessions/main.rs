@@ -6,6 +6,7 @@
 /// The version that is tested.
 const VERSION: u16 = 2;
 
+mod access;
 mod agents;
 mod channels;
 #[path = "../sockets/common.rs"]
@@ -18,3 +19,5 @@ mod pipelining;
 mod requests;
 #[path = "../sockets/shutdown.rs"]
 mod shutdown;
+#[path = "../sockets/waiting.rs"]
+mod waiting;

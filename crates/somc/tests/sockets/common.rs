@@ -14,11 +14,12 @@ use alloy::{
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use privatix_channel::{Amount, ChannelId, Domain, OfferingHash, SignedVoucher, Voucher, VoucherSignature};
-use privatix_offering::{AccessRequest, SealedAccess};
+use privatix_offering::{AccessRequest, DescribedAccessRequest, SealedAccess};
 use privatix_somc::{
-    BoxStream, Client, ClientError, ClientLimits, DirectListener, DirectTransport, Expected, Identities,
-    Identity, KeyBinding, KnownAgent, Listener, Paid, PeerId, RateLimit, Refusal, Server, ServerLimits,
-    Service, SessionSecret, SomcAddress, Stream, Transport, TransportError, VersionRange,
+    BoxStream, CallerSession, Client, ClientError, ClientLimits, DirectListener, DirectTransport, Expected,
+    Identities, Identity, KeyBinding, KnownAgent, Listener, NumberedAccess, Paid, PeerId, RateLimit, Refusal,
+    Server, ServerLimits, Service, SessionSecret, SomcAddress, Stream, Transport, TransportError,
+    VersionRange,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -54,6 +55,7 @@ type Answer<Q, A> = Box<dyn Fn(Q) -> BoxFuture<'static, Result<A, Refusal>> + Se
 pub(crate) struct Script {
     offering: Answer<OfferingHash, Vec<u8>>,
     access: Answer<AccessRequest, SealedAccess>,
+    until_ready: Box<dyn Fn(ChannelId) -> BoxFuture<'static, bool> + Send + Sync>,
     pay: Answer<SignedVoucher, Paid>,
 }
 
@@ -66,6 +68,7 @@ impl Script {
             access: Box::new(|request| {
                 Box::pin(async move { Err(Refusal::UnknownChannel { channel: request.channel }) })
             }),
+            until_ready: Box::new(|_| Box::pin(async { false })),
             pay: Box::new(|voucher| {
                 Box::pin(async move { Err(Refusal::UnknownChannel { channel: voucher.channel() }) })
             }),
@@ -85,6 +88,14 @@ impl Script {
         answer: impl Fn(AccessRequest) -> F + Send + Sync + 'static,
     ) -> Self {
         self.access = Box::new(move |request| Box::pin(answer(request)));
+        self
+    }
+
+    pub(crate) fn until_ready<F: Future<Output = bool> + Send + 'static>(
+        mut self,
+        ready: impl Fn(ChannelId) -> F + Send + Sync + 'static,
+    ) -> Self {
+        self.until_ready = Box::new(move |channel| Box::pin(ready(channel)));
         self
     }
 
@@ -110,6 +121,23 @@ impl Service for Script {
 
     async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
         (self.access)(request).await
+    }
+
+    async fn access_described(
+        &self,
+        _: CallerSession,
+        request: DescribedAccessRequest,
+    ) -> Result<NumberedAccess, Refusal> {
+        let number = u8::try_from(request.descriptor.nonce).unwrap();
+        (self.access)(access_request(number)).await.map(|sealed| NumberedAccess { sealed, access: 1 })
+    }
+
+    fn described(&self, request: &DescribedAccessRequest) -> Option<ChannelId> {
+        u8::try_from(request.descriptor.nonce).ok().map(channel)
+    }
+
+    async fn until_ready(&self, channel: ChannelId) -> bool {
+        (self.until_ready)(channel).await
     }
 
     async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {
@@ -462,6 +490,28 @@ pub(crate) fn access_request(number: u8) -> AccessRequest {
         "signature": alloy::hex::encode_prefixed(signature()),
     }))
     .unwrap()
+}
+
+/// The same as it is in a session: the channel's nonce is the number.
+fn described_request(number: u8) -> DescribedAccessRequest {
+    let (client, agent) = (Address::repeat_byte(0xC1), agent().address());
+    serde_json::from_value(json!({
+        "descriptor": {
+            "client": client, "agent": agent, "offering": offering(1), "nonce": number.to_string(), "signer": client,
+        },
+        "recipient": B256::repeat_byte(7), "issuedAt": 1_800_000_000_000_u64, "data": "0x",
+        "signature": alloy::hex::encode_prefixed(signature()),
+    }))
+    .unwrap()
+}
+
+/// Asks for the access of the channel with this number, in the version that is being tested.
+pub(crate) async fn ask_for_access(client: &Client, number: u8) -> Result<SealedAccess, ClientError> {
+    if crate::VERSION == 1 {
+        client.access(access_request(number)).await
+    } else {
+        client.access_described(described_request(number)).await.map(|numbered| numbered.sealed)
+    }
 }
 
 /// Sealed access of the right form, with this many bytes sealed.

@@ -228,7 +228,7 @@ async fn a_service_that_hangs_is_answered_for() {
     let (pay, offering, access) = tokio::join!(
         client.pay(voucher(1, 1)),
         client.offering(offering(1)),
-        client.access(crate::common::access_request(1)),
+        crate::common::ask_for_access(&client, 1),
     );
     assert_eq!(start.elapsed(), after);
     for error in [pay.unwrap_err(), offering.unwrap_err(), access.unwrap_err()] {

@@ -18,3 +18,4 @@ mod pipelining;
 mod requests;
 mod shutdown;
 mod socks;
+mod waiting;

@@ -9,7 +9,7 @@ use privatix_somc::{Client, ClientError, Paid, Refusal};
 use tokio::sync::Barrier;
 
 use crate::common::{
-    Gate, Raw, RawAgent, Running, Script, access_request, channel, generous, limits, offering, patient, pong,
+    Gate, Raw, RawAgent, Running, Script, ask_for_access, channel, generous, limits, offering, patient, pong,
     soon, until, voucher,
 };
 
@@ -66,7 +66,7 @@ async fn requests_of_different_channels_and_methods_are_answered_at_the_same_tim
     let client = running.client().await;
     let payments = join_all((1..=20).map(|number| client.pay(voucher(number, number.into()))));
     let offerings = join_all((1..=5).map(|number| client.offering(offering(number))));
-    let accesses = join_all((1..=5).map(|number| client.access(access_request(number))));
+    let accesses = join_all((1..=5).map(|number| ask_for_access(&client, number)));
     let (payments, offerings, accesses) = soon(async { tokio::join!(payments, offerings, accesses) }).await;
     for (number, paid) in (1_u128..).zip(payments) {
         assert_eq!(paid.unwrap().cumulative, Amount::new(number), "each gets its own answer");

@@ -5,10 +5,14 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use privatix_channel::{Amount, OfferingHash, SignedVoucher};
-use privatix_offering::{AccessRequest, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess};
-use privatix_somc::{ClientError, Paid, Refusal, Service, VersionRange};
+use privatix_offering::{
+    AccessRequest, DescribedAccessRequest, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE, SealedAccess,
+};
+use privatix_somc::{CallerSession, ClientError, NumberedAccess, Paid, Refusal, Service, VersionRange};
 
-use crate::common::{Running, Script, access_request, channel, generous, offering, sealed, soon, voucher};
+use crate::common::{
+    Running, Script, access_request, ask_for_access, channel, generous, offering, sealed, soon, voucher,
+};
 
 /// One of each that a service may give; those of the server itself are met in the other tests.
 fn every_refusal() -> Vec<Refusal> {
@@ -80,7 +84,7 @@ async fn every_request_reaches_the_service_whole_and_so_does_its_answer() {
 
     soon(client.ping()).await.unwrap();
     assert_eq!(soon(client.offering(offering(2))).await.unwrap(), wire);
-    assert_eq!(soon(client.access(access_request(3))).await.unwrap(), access);
+    assert_eq!(soon(ask_for_access(&client, 3)).await.unwrap(), access);
     // A whole 128-bit amount; and more may be acknowledged than this voucher says.
     let most = voucher(4, u128::MAX - 1);
     assert_eq!(soon(client.pay(most)).await.unwrap(), Paid { cumulative: Amount::new(u128::MAX) });
@@ -116,7 +120,7 @@ async fn every_refusal_of_every_method_arrives_as_it_was_given_and_the_connectio
         refusals.lock().extend(vec![refusal.clone(); 3]);
         let refused = [
             soon(client.offering(offering(1))).await.unwrap_err(),
-            soon(client.access(access_request(1))).await.unwrap_err(),
+            soon(ask_for_access(&client, 1)).await.unwrap_err(),
             soon(client.pay(voucher(1, 1))).await.unwrap_err(),
         ];
         for error in refused {
@@ -167,6 +171,13 @@ async fn a_service_that_panics_costs_nobody_else_anything() {
         async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
             Err(Refusal::UnknownChannel { channel: request.channel })
         }
+        async fn access_described(
+            &self,
+            _: CallerSession,
+            _: DescribedAccessRequest,
+        ) -> Result<NumberedAccess, Refusal> {
+            Err(Refusal::UnknownChannel { channel: channel(1) })
+        }
         fn pay<'life0, 'async_trait>(&'life0 self, _: SignedVoucher) -> Answer<'async_trait, Paid>
         where
             'life0: 'async_trait,
@@ -186,6 +197,6 @@ async fn a_service_that_panics_costs_nobody_else_anything() {
             assert!(matches!(error, ClientError::Refused(Refusal::Internal)), "{error}");
         }
     }
-    let error = soon(client.access(access_request(1))).await.unwrap_err();
+    let error = soon(ask_for_access(&client, 1)).await.unwrap_err();
     assert_eq!(error.refusal(), Some(&Refusal::UnknownChannel { channel: channel(1) }));
 }

@@ -464,6 +464,59 @@ async fn a_client_does_not_let_an_agent_point_it_at_its_own_network() {
     );
 }
 
+/// Where the agent's proxy is by the access, and whether the adapter asks for another one after some seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_names_the_channels_whose_agents_are_not_where_the_access_says() {
+    let agent = Side::agent(agent_settings()).await;
+    let client = Side::client(client_settings()).await;
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let buy = async |id: ChannelId, endpoint: &Value, password: &str| {
+        let credentials = Credentials { username: id.to_string(), password: password.into() };
+        let provision = Provision::buy(id, Access { endpoint: endpoint.clone(), credentials });
+        let provisioned = client.host.provision(provision).await.unwrap();
+        client.host.start(id).await.unwrap();
+        address(&privatix_plugin_proxy::Endpoint::parse(&provisioned.endpoint).unwrap())
+    };
+    let (moved, changed, fine) = (channel(1), channel(2), channel(3));
+    let nowhere = json!({"host": "127.0.0.1", "port": gone});
+    let sell = async |id| serde_json::to_value(agent.sell(id).await).unwrap();
+    let (at_moved, at_changed, at_fine) = (sell(moved).await, sell(changed).await, sell(fine).await);
+    // Nobody is there; the password is another one; all is well, but for the destination.
+    let locals = [
+        buy(moved, &nowhere, PASSWORD).await,
+        buy(changed, &at_changed, "earlier").await,
+        buy(fine, &at_fine, PASSWORD).await,
+    ];
+    let dial = async || {
+        for local in locals {
+            let _ = program::socks(local, None, "127.0.0.1", unused).await.refused();
+        }
+    };
+    dial().await;
+    assert_eq!(client.host.unreached().await.unwrap(), [], "it may only be restarted");
+    let unreached = async || {
+        let mut unreached = client.host.unreached().await.unwrap();
+        unreached.sort();
+        unreached
+    };
+    let found = async {
+        while unreached().await.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), found).await.unwrap();
+    assert_eq!(unreached().await, [moved, changed]);
+    // The same again changes nothing; what is new is tried afresh.
+    buy(moved, &nowhere, PASSWORD).await;
+    assert_eq!(unreached().await, [moved, changed]);
+    buy(moved, &at_moved, PASSWORD).await;
+    assert_eq!(unreached().await, [changed]);
+    buy(changed, &at_changed, PASSWORD).await;
+    dial().await;
+    assert_eq!(unreached().await, []);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_tells_what_is_wrong_with_its_agent_until_it_is_right_again() {
     let origin = Origin::start().await;
