@@ -100,7 +100,7 @@ fn what_ends_no_service() {
         run
     };
     let stale = Input::Peer(ClientMessage::Stale { acknowledged: a(61), carried: Carried::default() });
-    let rows = [
+    let rows = vec![
         ("an agent that takes nothing now", but(|_| {}), Input::Peer(ClientMessage::NotNow(None))),
         (
             "an agent that knows less",
