@@ -3,30 +3,56 @@
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::Result;
 use crate::command::{output, run};
 
-/// A Debian package and a program by which it is known to be installed.
+/// A Debian package, and by what it is known to be installed.
 struct Package {
     name: &'static str,
-    program: &'static str,
+    brings: Brings,
     purpose: &'static str,
 }
 
-const PACKAGES: [Package; 2] = [
-    Package { name: "tor", program: "tor", purpose: "the private Tor network" },
-    Package { name: "faketime", program: "faketime", purpose: "tests with a wrong clock" },
+/// What a package brings.
+enum Brings {
+    /// A program on the path.
+    Program(&'static str),
+    /// A module of Python: of the one on the path, or of the system's.
+    Module(&'static str),
+}
+
+const PACKAGES: [Package; 3] = [
+    Package { name: "tor", brings: Brings::Program("tor"), purpose: "the private Tor network" },
+    Package { name: "faketime", brings: Brings::Program("faketime"), purpose: "tests with a wrong clock" },
+    Package {
+        name: "python3-cryptography",
+        brings: Brings::Module("cryptography"),
+        purpose: "the client in Python",
+    },
 ];
+
+impl Package {
+    fn is_installed(&self, path: &OsStr) -> bool {
+        match self.brings {
+            Brings::Program(program) => is_on(path, program),
+            Brings::Module(module) => ["python3", "/usr/bin/python3"].iter().any(|python| {
+                let mut import = Command::new(python);
+                import.arg("-c").arg(format!("import {module}")).stderr(Stdio::null());
+                import.status().is_ok_and(|status| status.success())
+            }),
+        }
+    }
+}
 
 /// Installs what is missing of `PACKAGES` by apt-get, as root or with sudo.
 pub fn install() -> Result<()> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let missing: Vec<_> = PACKAGES.iter().filter(|package| !is_on(&path, package.program)).collect();
+    let missing: Vec<_> = PACKAGES.iter().filter(|package| !package.is_installed(&path)).collect();
     if missing.is_empty() {
         let names: Vec<_> = PACKAGES.iter().map(|package| package.name).collect();
-        println!("{} are installed", names.join(" and "));
+        println!("{} are installed", names.join(", "));
         return Ok(());
     }
     if !is_on(&path, "apt-get") {
@@ -43,8 +69,13 @@ pub fn install() -> Result<()> {
 
 /// What somebody must do whose system we do not know.
 fn remedy(missing: &[&Package]) -> String {
-    let each = missing.iter().map(|Package { name, program, purpose }| {
-        format!("install the package `{name}`, so that `{program}` is on PATH, for {purpose}")
+    let each = missing.iter().map(|Package { name, brings, purpose }| match brings {
+        Brings::Program(program) => {
+            format!("install the package `{name}`, so that `{program}` is on PATH, for {purpose}")
+        }
+        Brings::Module(module) => {
+            format!("install the package `{name}`, so that python3 can import `{module}`, for {purpose}")
+        }
     });
     each.collect::<Vec<_>>().join("; ")
 }
@@ -83,6 +114,9 @@ mod tests {
     fn who_must_install_something_by_hand_reads_its_name_and_what_it_is_for() {
         let text = remedy(&[&PACKAGES[0]]);
         assert_eq!(text, "install the package `tor`, so that `tor` is on PATH, for the private Tor network");
+        let text = remedy(&[&PACKAGES[2]]);
+        let expected = "install the package `python3-cryptography`, so that python3 can import `cryptography`, for the client in Python";
+        assert_eq!(text, expected);
     }
 
     #[test]

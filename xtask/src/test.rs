@@ -51,7 +51,7 @@ pub enum Step {
     Fmt,
     /// Install Foundry, solc and the contract libraries by npm, when needed.
     Npm,
-    /// Install Debian's packages `tor` and `faketime` by apt-get, when needed.
+    /// Install Debian's packages `tor`, `faketime` and `python3-cryptography` by apt-get, when needed.
     Packages,
     /// `forge fmt --check`
     ForgeFmt,

@@ -282,6 +282,8 @@ const EXAMPLE_NOTES: &str = "\
 #   template            hash of the template; only needed when the plug-in has several (`offerings templates`)
 #   country             where the service is rendered from, ISO 3166-1 alpha-2
 #   ipType              residential, datacenter or mobile; may be left out
+#   namesProtocol       false for an offering that clients from before version 2 of the messaging protocol take, too; may be left
+#                       out (then true: nobody on the way can pretend to new clients that this agent is older)
 #   supply              channels that may be open at once; the stake is the least deposit for each
 #   terms.unit          what the prices count: a name, the measure (bytes, seconds, requests), its size in the measure
 #   terms.billing       prepaid or postpaid

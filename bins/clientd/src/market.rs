@@ -2,13 +2,15 @@
 
 use clap::Subcommand;
 use privatix_api::agent::Offering;
-use privatix_api::client::{AcceptClaim, AcceptOffering, Browse, ForgetAgent, Opening, TopUpChannel};
+use privatix_api::client::{
+    AcceptClaim, AcceptOffering, Browse, ChannelReceipt, ForgetAgent, GetReceipt, Opening, TopUpChannel,
+};
 use privatix_api::node::{
     AbandonChannel, ChannelDetails, GetChannel, GetOrder, JobDetails, OrderState, TokenUnit,
 };
 use privatix_api::{Address, JobId};
-use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceStatus};
-use privatix_daemon::output::{ago, or_dash, table};
+use privatix_channel::{Amount, ChannelId, OfferingHash, ServiceState, ServiceStatus};
+use privatix_daemon::output::{ago, or_dash, pairs, table};
 use privatix_daemon::{Context, DaemonError, Follow, WaitArgs, endpoint_text, token_unit};
 
 use serde::Serialize;
@@ -70,6 +72,12 @@ pub(crate) enum Command {
         /// The channel
         channel: ChannelId,
     },
+    /// Shows what a channel's agent has signed of where the channel stands, as proof to others: the amount that it acknowledges, its meter,
+    /// and whether the service goes on. The agent is asked for a new one first
+    Receipt {
+        /// The channel
+        channel: ChannelId,
+    },
     /// What this client remembers of agents
     #[command(subcommand)]
     Agents(AgentsCommand),
@@ -92,6 +100,30 @@ pub(crate) enum AgentsCommand {
         /// The agent
         agent: Address,
     },
+}
+
+/// A receipt, for people: `--json` has it with its signature, to be handed on.
+fn receipt(newest: &ChannelReceipt, unit: &TokenUnit) -> String {
+    let said = newest.receipt.unverified();
+    let service = match said.service {
+        ServiceState::Preparing => "is being prepared",
+        ServiceState::Running => "runs",
+        ServiceState::Suspended => "is suspended",
+        ServiceState::Ended => "has ended",
+    };
+    let because = said.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let mut rows = vec![
+        ("channel", said.channel.to_string()),
+        ("signed for", said.agent.to_string()),
+        ("acknowledged", unit.show(said.cumulative)),
+        ("used, by its meter", said.used.to_string()),
+        ("the service", format!("{service}{because}")),
+        ("after block", said.block.to_string()),
+    ];
+    if let Some(problem) = &newest.problem {
+        rows.push(("no newer one", problem.clone()));
+    }
+    pairs(rows)
 }
 
 /// The answer to [`Command::OnionKey`].
@@ -166,6 +198,11 @@ impl Command {
                         "the claim is accepted: each further payment on channel {channel} is above {amount} base units"
                     )
                 });
+            }
+            Self::Receipt { channel } => {
+                let newest = api.call(&GetReceipt { channel }).await?;
+                let unit = token_unit(&api, output).await;
+                output.show(&newest, |newest| receipt(newest, &unit));
             }
             Self::Topup { channel, amount, wait } => {
                 let ordered = api.call(&TopUpChannel { channel, amount, key: None }).await?;

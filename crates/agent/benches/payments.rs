@@ -6,7 +6,8 @@
 //! that none is superseded unstored and each acknowledged payment is a row of its own. Signing is not measured.
 //!
 //! - `payments/single commits`: the limit without group commit: the same row, by the same code, in a transaction of its own;
-//! - `payments/over loopback`: payments acknowledged, that is verified and on disk, in sessions (version 2 of the protocol);
+//! - `payments/over loopback`: payments acknowledged, that is verified and on disk, in sessions in which the channels are proved
+//!   (version 2 of the protocol): both meters go with them;
 //! - `payments/over loopback in clear`: the same without sessions (version 1).
 //!
 //! `cargo bench -p privatix-agent --bench payments [-- --quick]`
@@ -26,11 +27,12 @@ use privatix_agent::{Agent, AgentHandle, Messaging, NodeError, NodeParts, Offeri
 use privatix_billing::{Billing, Measure, TermsDraft, Unit};
 use privatix_chain::StartFrom;
 use privatix_channel::{
-    Amount, ChannelDescriptor, ChannelId, Domain, OfferingHash, ServiceStatus, SignedVoucher, Voucher,
+    Amount, ChannelDescriptor, ChannelId, Domain, OfferingHash, ServiceStatus, SignedVoucher, Usage, Voucher,
     sign_voucher,
 };
 use privatix_contracts::{PSC, call};
 use privatix_db::Database;
+use privatix_offering::ChannelProof;
 use privatix_plugin_proxy::ProxyServer;
 use privatix_somc::{
     Client, ClientLimits, DirectListener, DirectTransport, KnownAgent, RateLimit, ServerLimits, SomcAddress,
@@ -59,6 +61,7 @@ fn payments(criterion: &mut Criterion) {
     let mut payers = agents.block_on(agent.open_channels());
     let sessions = clients.block_on(agent.connect(VersionRange::exactly(2)));
     let in_clear = clients.block_on(agent.connect(VersionRange::exactly(1)));
+    clients.block_on(payers.attach(&sessions));
     let acknowledged = AtomicU64::new(0);
 
     let mut group = criterion.benchmark_group("payments");
@@ -110,8 +113,12 @@ async fn pay(connections: &[Client], signed: Vec<Vec<SignedVoucher>>) -> Duratio
         let client = client.clone();
         tokio::spawn(async move {
             for voucher in vouchers {
-                let paid = client.pay(voucher).await.unwrap();
-                assert_eq!(paid.cumulative, voucher.cumulative());
+                let acknowledged = if client.is_authenticated() {
+                    client.pay_attached(voucher, Usage::ZERO).await.unwrap().cumulative
+                } else {
+                    client.pay(voucher).await.unwrap().cumulative
+                };
+                assert_eq!(acknowledged, voucher.cumulative());
             }
         })
     });
@@ -122,6 +129,7 @@ async fn pay(connections: &[Client], signed: Vec<Vec<SignedVoucher>>) -> Duratio
 /// The paying side of one channel.
 struct Payer {
     key: PrivateKeySigner,
+    descriptor: ChannelDescriptor,
     channel: ChannelId,
     domain: Domain,
     paid: u64,
@@ -155,6 +163,16 @@ impl Payers {
                 .collect();
             chunks.into_iter().flat_map(|chunk| chunk.join().unwrap()).collect()
         })
+    }
+
+    /// Proves each channel on the connection on which it pays.
+    async fn attach(&self, connections: &[Client]) {
+        let proofs = self.0.iter().zip(connections.iter().cycle()).map(|(payer, client)| {
+            let session = client.session().unwrap();
+            let proof = ChannelProof::sign(&payer.descriptor, &payer.domain, session, &payer.key).unwrap();
+            client.attach(proof)
+        });
+        try_join_all(proofs).await.unwrap();
     }
 
     /// How often the channels' vouchers were written, as the store counts.
@@ -237,7 +255,7 @@ impl RunningAgent {
                 "from": client, "to": contracts.contract, "data": data, "gas": "0x30d40",
                 "nonce": sent + U256::from(nonce),
             }]));
-            payers.push(Payer { key, channel: descriptor.id(&domain), domain, paid: 0 });
+            payers.push(Payer { key, descriptor, channel: descriptor.id(&domain), domain, paid: 0 });
         }
         anvil.set_automine(false).await.unwrap();
         for some in transactions.chunks(50) {

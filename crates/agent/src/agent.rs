@@ -20,6 +20,7 @@ use privatix_node::shell::{Applied, NotApplied};
 use privatix_node::{Decider, Given, Node, NodeError, NodeParts, OfferingDecider, RecoveryPhase, after};
 use privatix_offering::{
     AccessRequest, Addresses, ChannelProof, DescribedAccessRequest, SealedAccess, SignedOffering,
+    SignedReceipt,
 };
 use privatix_somc::{
     CallerSession, Listener, NumberedAccess, Paid, Refusal, Server, ServerLimits, Service, SomcAddress,
@@ -510,6 +511,14 @@ impl AgentHandle {
     pub async fn claimable(&self, channel: ChannelId) -> Result<Amount, NodeError> {
         self.payments.claimable(channel).await
     }
+
+    /// The meter of a channel's client, as it said last, if it speaks version 2: in base units of the measure. It decides nothing.
+    ///
+    /// # Errors
+    /// [`NodeError`] of the database.
+    pub async fn client_used(&self, channel: ChannelId) -> Result<Option<Usage>, NodeError> {
+        self.payments.client_used(channel).await
+    }
 }
 
 /// The order that was given before under the same key.
@@ -601,6 +610,10 @@ impl Service for AgentHandle {
 
     async fn standing(&self, channel: ChannelId) -> Result<Standing, Refusal> {
         self.payments.standing(channel).await
+    }
+
+    async fn receipt(&self, channel: ChannelId) -> Result<SignedReceipt, Refusal> {
+        self.payments.receipt(channel).await
     }
 
     async fn pay_attached(&self, voucher: SignedVoucher, used: Option<Usage>) -> Result<Standing, Refusal> {

@@ -12,7 +12,7 @@ use privatix_channel::{Announcement, Fee, OfferingHash, OfferingStatus, Period};
 use privatix_db::Conn;
 use privatix_market::offering::{OfferingState, Ownership};
 use privatix_node::{Node, NodeError, OfferingDecider};
-use privatix_offering::{Addresses, Country, IpType, OfferingMessage, SignedOffering};
+use privatix_offering::{Addresses, Country, IpType, OfferingMessage, SignedOffering, VersionRange};
 use privatix_store::StoreError;
 use privatix_store::offerings::{self, Offering};
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,10 @@ pub struct OfferingDraft {
     /// What kind of address the client's traffic leaves from.
     #[serde(default)]
     pub ip_type: Option<IpType>,
+    /// Whether the message names the versions of the messaging protocol that are spoken, so that nobody on the way can make the agent look
+    /// older to a client that does not know it yet. Clients from before version 2 refuse such an offering.
+    #[serde(default = "yes")]
+    pub names_protocol: bool,
     /// How many channels may be open at once.
     pub supply: u32,
     /// Prices and rules of billing.
@@ -98,11 +102,16 @@ impl OfferingDraft {
             description: String::new(),
             country,
             ip_type: None,
+            names_protocol: true,
             supply,
             terms,
             additional: no_parameters(),
         }
     }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 fn no_parameters() -> serde_json::Value {
@@ -132,6 +141,7 @@ pub(crate) async fn create(
         country: draft.country,
         ip_type: draft.ip_type,
         addresses: addresses.to_vec(),
+        protocol: Some(VersionRange::SPOKEN).filter(|_| draft.names_protocol),
         supply: draft.supply,
         terms: draft.terms,
         additional: draft.additional,

@@ -1,14 +1,15 @@
 //! Vouchers in: verified, decided, stored durably, then acknowledged.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use privatix_chain::{Monitor, Processed, processed};
 use privatix_channel::{AgentView, Amount, ChannelId, SignedVoucher, Usage};
 use privatix_db::{DbError, GroupCommit};
-use privatix_market::{Agent, AgentMessage, Input, Party as _, Reply, Taken, Verified};
+use privatix_market::{Agent, AgentMessage, AgentState, Input, Party as _, Reply, Taken, Verified};
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, Node, NodeError};
-use privatix_offering::ChannelProof;
+use privatix_offering::{ChannelProof, Receipt, SignedReceipt};
 use privatix_somc::{CallerSession, Refusal, Standing};
 use privatix_store::channels::{self, Channel};
 use privatix_store::states::Stored;
@@ -23,6 +24,10 @@ use crate::views::{Slot, View, Views};
 
 /// Vouchers that may share one commit.
 const BATCH: usize = 512;
+/// How often a receipt for a channel is signed, unless its service changes.
+const RECEIPT_EVERY: Duration = Duration::from_mins(1);
+/// When a receipt may be asked for again that cannot be signed yet.
+const UNTIL_CERTAIN: Duration = Duration::from_mins(1);
 /// When a voucher may be taken again that came before anything could be decided about its channel.
 const UNTIL_DECIDED: Duration = Duration::from_secs(5);
 
@@ -129,6 +134,47 @@ impl Payments {
         self.stands(id, reply, view, carried).await
     }
 
+    /// A receipt for a channel: the last one, unless a minute has passed or the service does something else.
+    pub(crate) async fn receipt(&self, id: ChannelId) -> Result<SignedReceipt, Refusal> {
+        let slot = self.slot(id).await?;
+        let mut held = slot.view.lock().await;
+        let stored = &self.view(&slot, &mut held, id).await?.stored;
+        let env = self.decider.env_of(stored);
+        if !AgentState::may_certify(&env) {
+            return Err(Refusal::not_ready(UNTIL_CERTAIN));
+        }
+        let (view, agent) = (stored.state.view(&env), stored.state.descriptor.agent);
+        let input = Input::Peer(AgentMessage::Attach);
+        let decided = Agent::decide(&stored.state, &input, &env);
+        let reply = decided.map_err(|error| undecided(id, &error.into()))?.effects.iter().find_map(answer_of);
+        drop(held);
+        let last = slot.receipt.lock().clone();
+        if let Some((at, receipt)) = last
+            && at.elapsed() < RECEIPT_EVERY
+            && receipt.unverified().service == view.service
+        {
+            return Ok(receipt);
+        }
+        let cumulative = acknowledged(id, reply.ok_or(Refusal::Internal)?)?;
+        let seen = async {
+            let mut conn = self.node.db().read().await?;
+            Ok::<_, NodeError>(processed(&mut conn, Monitor::STREAM).await?)
+        };
+        let seen = seen.await.map_err(|error| undecided(id, &error.into()))?;
+        let Some(Processed { block, hash, .. }) = seen else { return Err(Refusal::not_ready(UNTIL_CERTAIN)) };
+        let AgentView { used, service, reason, .. } = view;
+        let receipt =
+            Receipt { channel: id, agent, cumulative, used, service, reason, block, block_hash: hash };
+        let node = &self.node;
+        let signed = SignedReceipt::sign(receipt, node.domain(), node.as_operator(), node.signer());
+        let signed = signed.map_err(|error| {
+            tracing::error!(channel = %id, %error, "a receipt could not be signed");
+            Refusal::Internal
+        })?;
+        *slot.receipt.lock() = Some((Instant::now(), signed.clone()));
+        Ok(signed)
+    }
+
     /// What the client is shown of a state, and the amount of the voucher that goes with it.
     fn shown(
         &self,
@@ -179,6 +225,7 @@ impl Payments {
         for _ in 0..2 {
             let view = self.view(&slot, &mut held, id).await?;
             if let Some(reply) = self.decide(view, voucher, used).await? {
+                slot.note_client_used(used);
                 slot.bring_up(view);
                 return Ok((reply, look(&view.stored, reply)));
             }
@@ -264,6 +311,20 @@ impl Payments {
                     format!("the signature of the one over {amount} is not one of the channel's signer");
                 Err(NodeError::DamagedVoucher { channel, reason })
             }
+        }
+    }
+
+    /// The client's meter, as it said last: in this run, or as far as it was stored.
+    pub(crate) async fn client_used(&self, channel: ChannelId) -> Result<Option<Usage>, NodeError> {
+        let said = self.views.slot(channel).and_then(|slot| slot.client_used());
+        if said.is_some() {
+            return Ok(said);
+        }
+        let mut conn = self.node.db().read().await?;
+        match self.decider.load(&mut conn, channel).await {
+            // What cannot be read is shown by health.
+            Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => Ok(None),
+            loaded => Ok(loaded?.state.own.reported),
         }
     }
 

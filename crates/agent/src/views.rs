@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
-use privatix_channel::{ChannelId, Domain, Phase, VoucherVerifier};
+use privatix_channel::{ChannelId, Domain, Phase, Usage, VoucherVerifier};
 use privatix_market::{Agent, AgentState, Book};
 use privatix_node::shell::Applied;
+use privatix_offering::SignedReceipt;
 use privatix_store::states::Stored;
 
 /// The views of channels that have paid in this run, each under a lock of its own.
@@ -54,12 +56,27 @@ pub(crate) struct Slot {
     /// Held during a payment, so that those of one channel are taken in turn.
     pub(crate) view: tokio::sync::Mutex<Option<View>>,
     news: Mutex<News>,
+    /// The client's meter, as it said last. A payment alone does not store it.
+    client_used: Mutex<Option<Usage>>,
+    /// The last receipt that was signed, and when.
+    pub(crate) receipt: Mutex<Option<(Instant, SignedReceipt)>>,
 }
 
 impl Slot {
     /// A place of its own, which no change finds.
     pub(crate) fn with(view: View) -> Self {
-        Self { view: tokio::sync::Mutex::new(Some(view)), news: Mutex::default() }
+        Self { view: tokio::sync::Mutex::new(Some(view)), ..Self::default() }
+    }
+
+    /// The client's meter, as it said last in this run.
+    pub(crate) fn client_used(&self) -> Option<Usage> {
+        *self.client_used.lock()
+    }
+
+    pub(crate) fn note_client_used(&self, used: Option<Usage>) {
+        if used.is_some() {
+            *self.client_used.lock() = used;
+        }
     }
 
     /// Whether the view is to be loaded again.

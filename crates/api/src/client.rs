@@ -3,6 +3,7 @@
 use alloy::primitives::Address;
 use privatix_channel::{Amount, ChannelId, OfferingHash};
 use privatix_jobs::JobId;
+use privatix_offering::SignedReceipt;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Offering;
@@ -67,6 +68,12 @@ requests! {
         claimed: Amount,
     } => "channels_acceptClaim" -> ChannelOrder;
 
+    /// What a channel's agent has signed of where the channel stands: the newest receipt. The agent is asked for another one first.
+    GetReceipt {
+        /// The channel.
+        channel: ChannelId,
+    } => "channels_receipt" -> ChannelReceipt;
+
     /// Forgets that an agent has proved a key here, so that it may be talked to in clear again (version 1 of the messaging protocol), unless
     /// `somc.least_version` forbids that. For an agent that went back to earlier software.
     ForgetAgent {
@@ -83,6 +90,24 @@ requests! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         policy: Option<ChannelPolicy>,
     } => "channels_setPolicy" -> ChannelOrder;
+}
+
+/// The newest receipt of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ChannelReceipt {
+    /// The receipt, with the signature of the agent or its operator.
+    pub receipt: SignedReceipt,
+    /// Why the agent gave none now, so that this is an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl ChannelReceipt {
+    pub(crate) const fn new(receipt: SignedReceipt, problem: Option<String>) -> Self {
+        Self { receipt, problem }
+    }
 }
 
 /// An agent of which nothing is remembered any more.

@@ -86,6 +86,6 @@ pub use client::{
     assess_client,
 };
 pub use drift::{Agreed, Drift, PerMille, PerMilleOutOfRange, agreed};
-pub use price::{covered, due, min_deposit, price, unpaid};
+pub use price::{covered, due, min_deposit, price, signed_for, unpaid};
 pub use scheduler::Scheduler;
 pub use terms::{Billing, Field, Measure, SHORTEST_FIRST_USE, Terms, TermsDraft, TermsError, Unit};

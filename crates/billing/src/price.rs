@@ -48,6 +48,15 @@ pub fn covered(terms: &Terms, paid: Amount) -> Usage {
     terms.free().saturating_add(Usage::new(priced)).min(terms.max())
 }
 
+/// The least use that costs a payment: what a client has used at least that has signed for it. Nothing where that is no more than the setup price.
+pub fn signed_for(terms: &Terms, paid: Amount) -> Usage {
+    let Some(less) = paid.checked_sub(Amount::new(1)) else { return Usage::ZERO };
+    if paid <= terms.setup_price() {
+        return Usage::ZERO;
+    }
+    covered(terms, less).saturating_add(Usage::new(1)).min(terms.max())
+}
+
 /// The use that a payment does not cover yet: the lag, in the measure.
 pub fn unpaid(terms: &Terms, used: Usage, paid: Amount) -> Usage {
     used.saturating_sub(covered(terms, paid))

@@ -10,7 +10,9 @@ use privatix_billing::Terms;
 use privatix_channel::{ChannelDescriptor, ChannelId, SignedVoucher, Usage};
 use privatix_market::Client;
 use privatix_node::{Decider, Node, NodeError, Notices, Part, after};
-use privatix_offering::{AccessKey, AccessRequest, DescribedAccessRequest, RequestError, SignedOffering};
+use privatix_offering::{
+    AccessKey, AccessRequest, DescribedAccessRequest, RequestError, SignedOffering, SignedReceipt,
+};
 use privatix_somc::{ClientError, NumberedAccess, Peer, Refusal, Transport};
 use privatix_store::offerings;
 
@@ -65,6 +67,19 @@ impl NodeAgents {
     pub fn fetch_over(&self, transport: Arc<dyn Transport>) {
         let fetching = Offerings::new(Arc::clone(&self.node), dialler(transport, &self.settings));
         *self.fetching.write() = Arc::new(fetching);
+    }
+
+    /// Asks for the receipt of a channel, and keeps it. `None` where the agent cannot sign one that it proved, as it talks in clear.
+    pub(crate) async fn receipt(
+        &self,
+        channel: &ChannelDescriptor,
+    ) -> Result<Option<SignedReceipt>, Unheard> {
+        let (peer, _) = self.agent(channel).await?;
+        let once = peer.tried_once(RECEIPT_WITHIN);
+        match tokio::time::timeout(RECEIPT_WITHIN, self.sessions.receipt(&once, channel)).await {
+            Ok(receipt) => receipt,
+            Err(_) => Err(Unheard::Silent(format!("it did not answer within {RECEIPT_WITHIN:?}"))),
+        }
     }
 
     /// The connections to agents.
@@ -149,12 +164,14 @@ impl NodeAgents {
         };
         let (sealed, number) = peer.on_connection(ask).await.map_err(|error| heard(&peer, error))??;
         let opened = crate::access::open(node, channel, offering.message().template, &sealed, &key).await?;
-        match opened {
-            Ok(access) => Ok(GivenAccess { access, number }),
-            Err(error) => Err(Unheard::Unusable(error.to_string())),
-        }
+        let access = opened.map_err(|error| Unheard::Unusable(error.to_string()))?;
+        tokio::spawn(Arc::clone(&self.sessions).hear(peer, *channel));
+        Ok(GivenAccess { access, number })
     }
 }
+
+/// For a receipt for which somebody waits.
+const RECEIPT_WITHIN: Duration = Duration::from_secs(20);
 
 /// The part of a node whose notice shows that a clock is wrong.
 const CLOCK: Part = Part::Clock;

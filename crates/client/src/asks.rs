@@ -283,7 +283,7 @@ impl Asker {
             // Its repetition is what the agent answers by its books.
             (_, Some(voucher)) => {
                 let sent = voucher.cumulative();
-                let answer = self.agents.pay(channel, voucher, stored.state.meter.used).await;
+                let answer = self.agents.pay(channel, voucher, stored.state.counted()).await;
                 match to_voucher(&answer, sent, question.seq) {
                     Some(message) => Answer::of(message, answer.ok().and_then(|heard| heard.signed())),
                     None => return Err(answer.err().unwrap_or_else(too_late)),

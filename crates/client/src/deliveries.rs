@@ -129,7 +129,7 @@ impl Parts {
         if patience.is_zero() {
             return Ok(());
         }
-        let (sent, used) = (voucher.cumulative(), stored.state.meter.used);
+        let (sent, used) = (voucher.cumulative(), stored.state.counted());
         let paying = self.agents.pay(&stored.state.descriptor, voucher, used);
         let asked = tokio::time::timeout(patience, paying).await;
         let answer = asked.unwrap_or_else(|_| Err(too_late()));

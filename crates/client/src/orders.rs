@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use alloy::primitives::{Address, keccak256};
 use privatix_billing::ClientPolicy;
-use privatix_channel::{Amount, ChannelDescriptor, ChannelId, Domain, OfferingHash};
+use privatix_channel::{AgentView, Amount, ChannelDescriptor, ChannelId, Domain, OfferingHash};
 use privatix_db::{Conn, Database};
 use privatix_jobs::{Filter, JobId, JobRecord};
 use privatix_market::{
@@ -313,6 +313,19 @@ impl ChannelOrders {
     pub async fn claimed(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
         let stored = self.decider.load(&mut *self.db.read().await?, channel).await?;
         Ok(claimed(&stored.state))
+    }
+
+    /// What the channel's agent showed last of its side.
+    ///
+    /// # Errors
+    /// [`NodeError::Store`] for a channel that is not known.
+    pub async fn agent_view(&self, channel: ChannelId) -> Result<Option<AgentView>, NodeError> {
+        let stored = match self.decider.load(&mut *self.db.read().await?, channel).await {
+            // What cannot be read is shown by health.
+            Err(NotApplied::NoState(_) | NotApplied::Damaged { .. }) => return Ok(None),
+            loaded => loaded?,
+        };
+        Ok(stored.state.own.theirs.map(|shown| shown.view))
     }
 
     /// Believes that the agent of a restored channel [claims](Self::claimed) this amount rightly: the service goes on, and is paid for

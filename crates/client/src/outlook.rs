@@ -55,6 +55,10 @@ impl Outlook for ClientOutlook {
         self.node.instance()
     }
 
+    fn run(&self) -> u64 {
+        self.node.run()
+    }
+
     fn adapter_starts(&self) -> bool {
         self.node.adapter_starts()
     }

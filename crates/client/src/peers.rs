@@ -12,7 +12,8 @@ use privatix_somc::{
     ClientError, ClientLimits, Expected, Peer, RetryPolicy, SomcAddress, SourceType, Transport,
 };
 
-use crate::{excluded::Excluded, recognition};
+use crate::excluded::Excluded;
+use crate::recognition::{self, Offered};
 
 /// Until an agent is asked again, when it was this side that was not on the network.
 pub(crate) const OFFLINE: Duration = Duration::from_secs(15);
@@ -52,6 +53,7 @@ pub(crate) struct Peers {
     dialler: Dialler,
     /// The lowest version of the messaging protocol that the user permits.
     least_version: u16,
+    offered: Arc<Offered>,
     /// Those of our channels, by who they are and the addresses to try; few enough to keep.
     known: Mutex<HashMap<(Address, Addresses), Peer>>,
     /// Our channels whose agents must not be contacted.
@@ -61,7 +63,7 @@ pub(crate) struct Peers {
 impl Peers {
     pub(crate) fn new(node: Arc<Node>, dialler: Dialler, least_version: u16) -> Self {
         let excluded = Excluded::new(node.notices().clone());
-        Self { node, dialler, least_version, known: Mutex::default(), excluded }
+        Self { node, dialler, least_version, offered: Arc::default(), known: Mutex::default(), excluded }
     }
 
     /// The addresses at which the policy permits to reach an agent.
@@ -80,10 +82,11 @@ impl Peers {
         message: &SignedOffering,
     ) -> Result<Peer, NodeError> {
         let addresses = self.permitted(announcement, message)?;
+        self.offered.note(message.message());
         let mut known = self.known.lock();
         let peer =
             known.entry((message.message().agent, addresses)).or_insert_with_key(|(agent, addresses)| {
-                let expected = recognition::expected(&self.node, *agent, self.least_version);
+                let expected = recognition::expected(&self.node, *agent, self.least_version, &self.offered);
                 self.dialler.agent(expected, addresses.clone())
             });
         Ok(peer.clone())

@@ -1,13 +1,17 @@
 //! By what an agent is recognised: the chain, and what was seen of it before.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use alloy::primitives::Address;
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use privatix_node::{Node, NodeError};
-use privatix_offering::{BindingError, ExpectedKey, KeyBinding, SessionKey, SignatureProblem, VersionRange};
+use privatix_offering::{
+    BindingError, ExpectedKey, KeyBinding, OfferingMessage, SessionKey, SignatureProblem, VersionRange,
+};
 use privatix_somc::{Expected, Recognition};
 use privatix_store::agents_seen::{self, Seen};
 
@@ -22,11 +26,30 @@ struct ByNode {
     agent: Address,
     /// The lowest version that the user permits.
     least: u16,
+    offered: Arc<Offered>,
+}
+
+/// The agents whose signed offerings name a version with sessions: they are never talked to in clear.
+#[derive(Debug, Default)]
+pub(crate) struct Offered(Mutex<HashSet<Address>>);
+
+impl Offered {
+    /// Takes in what an agent has signed.
+    pub(crate) fn note(&self, message: &OfferingMessage) {
+        if message.protocol.is_some_and(VersionRange::in_sessions) {
+            self.0.lock().insert(message.agent);
+        }
+    }
+
+    fn version(&self, agent: &Address) -> Option<u16> {
+        self.0.lock().contains(agent).then_some(VersionRange::IN_SESSIONS)
+    }
 }
 
 /// Whom to reach, recognised by what this node knows.
-pub(crate) fn expected(node: &Arc<Node>, agent: Address, least: u16) -> Expected {
-    Expected { agent, recognition: Arc::new(ByNode { node: Arc::clone(node), agent, least }) }
+pub(crate) fn expected(node: &Arc<Node>, agent: Address, least: u16, offered: &Arc<Offered>) -> Expected {
+    let (node, offered) = (Arc::clone(node), Arc::clone(offered));
+    Expected { agent, recognition: Arc::new(ByNode { node, agent, least, offered }) }
 }
 
 impl ByNode {
@@ -46,7 +69,10 @@ impl ByNode {
 impl Recognition for ByNode {
     async fn versions(&self) -> VersionRange {
         match self.seen().await {
-            Ok(seen) => VersionRange::permitted(self.least, seen.map(|seen| seen.version)),
+            Ok(seen) => {
+                let seen = seen.map(|seen| seen.version).max(self.offered.version(&self.agent));
+                VersionRange::permitted(self.least, seen)
+            }
             Err(error) => {
                 tracing::error!(agent = %self.agent, %error, "cannot read whether the agent has proved a key before");
                 VersionRange::exactly(VersionRange::SPOKEN.max())

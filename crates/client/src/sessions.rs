@@ -4,13 +4,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use privatix_channel::{ChannelDescriptor, ChannelId, Phase, SignedVoucher, Usage, Voucher, VoucherVerifier};
+use privatix_channel::{
+    ChannelDescriptor, ChannelId, Phase, ServiceState, SignedVoucher, Usage, Voucher, VoucherVerifier,
+};
 use privatix_market::{Carried, Client, ClientMessage, Input, Shown, Uptime, Verified};
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, Node, NodeError};
-use privatix_offering::ChannelProof;
+use privatix_offering::{ChannelProof, SignatureProblem, SignedReceipt};
 use privatix_somc::{ClientError, Notice, Notices, Peer, SessionId, Standing};
+use privatix_store::receipts;
 use privatix_store::states::Stored;
 
 use crate::agents::heard;
@@ -59,6 +64,83 @@ impl Sessions {
         let ask = |client| async move { self.prove(peer, channel, &client).await };
         let attached = peer.on_connection(ask).await.map_err(|error| heard(peer, error))??;
         Ok(attached.map(|(standing, since)| self.stands(channel, &standing, since)))
+    }
+
+    /// Hears of a channel from now on to which the agent has just given access, though nothing is paid yet.
+    pub(crate) async fn hear(self: Arc<Self>, peer: Peer, channel: ChannelDescriptor) {
+        match self.attach(&peer, &channel).await {
+            // A voucher that comes with it is adopted where the channel's state asks for it.
+            Ok(Some(Stands { acknowledged, carried, signed: None })) => {
+                let id = channel.id(self.node.domain());
+                self.decide(id, ClientMessage::Known { acknowledged, carried }).await;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the agent does not show yet where the channel stands"),
+        }
+    }
+
+    /// The agent's receipt for a channel, which is checked and kept; `None` where the agent talks in clear.
+    pub(crate) async fn receipt(
+        self: &Arc<Self>,
+        peer: &Peer,
+        channel: &ChannelDescriptor,
+    ) -> Result<Option<SignedReceipt>, Unheard> {
+        let id = channel.id(self.node.domain());
+        let ask = |client: privatix_somc::Client| async move {
+            if !client.is_attached(id) {
+                match self.prove(peer, channel, &client).await? {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(Ok(None)),
+                    Err(unheard) => return Ok(Err(unheard)),
+                }
+            }
+            client.receipt(id).await.map(|receipt| Ok(Some(receipt)))
+        };
+        let Some(receipt) = peer.on_connection(ask).await.map_err(|error| heard(peer, error))?? else {
+            return Ok(None);
+        };
+        self.check(channel, &receipt).await?;
+        let kept = async {
+            let mut tx = self.node.db().begin().await?;
+            let said = receipt.unverified();
+            receipts::keep(&mut tx, said.channel, (said.cumulative, said.block), &receipt).await?;
+            Ok::<_, NodeError>(tx.commit().await?)
+        };
+        kept.await?;
+        Ok(Some(receipt))
+    }
+
+    /// Checks that a receipt is about this channel, and by its agent or by the operator that the chain shows now.
+    async fn check(&self, channel: &ChannelDescriptor, receipt: &SignedReceipt) -> Result<(), Unheard> {
+        let (domain, agent) = (self.node.domain(), channel.agent);
+        if receipt.unverified().channel != channel.id(domain) {
+            return Err(Unheard::Unusable("its receipt is for another channel".to_owned()));
+        }
+        let mut verified = receipt.verify(domain, agent, None);
+        if let Err(SignatureProblem::WrongSigner { .. }) = verified {
+            // Not the agent itself: the chain is asked for its operator.
+            let operator = self.node.operator_of(agent).await?;
+            verified = receipt.verify(domain, agent, operator);
+        }
+        verified.map(drop).map_err(|error| Unheard::Unusable(format!("its receipt: {error}")))
+    }
+
+    /// Keeps a receipt of a service that does not run: it is there when somebody asks why.
+    fn keep_receipt(self: Arc<Self>, peer: Peer, id: ChannelId) -> BoxFuture<'static, ()> {
+        // Boxed, because it may begin a session, which is listened to, which leads here.
+        async move {
+            let Some(decider) = self.decider() else { return };
+            let descriptor = async {
+                let mut conn = self.node.db().read().await.ok()?;
+                decider.load(&mut conn, id).await.ok().map(|stored| stored.state.descriptor)
+            };
+            let Some(descriptor) = descriptor.await else { return };
+            match self.receipt(&peer, &descriptor).await {
+                Ok(_) => tracing::debug!(channel = %id, "the agent's receipt is kept"),
+                Err(error) => tracing::debug!(channel = %id, %error, "no receipt of the agent"),
+            }
+        }
+        .boxed()
     }
 
     /// Sends a voucher, after the channel is proved on the connection, if it is one on which that can be done.
@@ -137,6 +219,10 @@ impl Sessions {
                 notice = notices.next() => {
                     let Some(Notice { channel, view }) = notice else { break };
                     self.decide(channel, ClientMessage::View(Shown { connected: since, view })).await;
+                    if matches!(view.service, ServiceState::Suspended | ServiceState::Ended) {
+                        // Of one channel, the agent signs as many as it likes.
+                        tokio::spawn(Arc::clone(&self).keep_receipt(peer.clone(), channel));
+                    }
                 }
                 _ = keep.tick() => {
                     if self.is_needed(&self.channels(session)).await {

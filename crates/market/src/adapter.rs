@@ -24,6 +24,10 @@ pub(crate) trait Served: Party {
     fn driven(own: &mut Self::Own) -> Driven<'_>;
     /// What a timed session used that no report has counted, once it does not run any more.
     fn unreported(own: &Self::Own) -> Usage;
+    /// What was used beyond what this side's meter counts: it was signed for, and this database does not know the reports.
+    fn raised(own: &Self::Own) -> Usage;
+    /// The same, to be changed.
+    fn raised_mut(own: &mut Self::Own) -> &mut Usage;
     /// For how long the clock counts what a timed session uses, without another report. `None`: without end.
     fn report_within(policy: &Self::Policy) -> Option<Duration>;
     /// How long the adapter has for a request.

@@ -26,6 +26,8 @@ pub struct Env<'a, P: Party> {
     /// The amount of the best voucher, in base units, if it is stored and cannot be read. [`Book::best`](crate::Book::best) does not
     /// count it then, and the channel must not be closed: that would be final, without it. One of at least its amount replaces it.
     pub damaged_voucher: Option<Amount>,
+    /// The run of this node's process: another number after each of its starts, also in a database that came back from a backup.
+    pub run: u64,
     /// The life of the service adapter: another number after each of its starts.
     pub instance: u64,
     /// Whether this life of the service adapter is being prepared: it serves nothing, and is not asked to. Nobody's patience counts that.
@@ -59,6 +61,7 @@ impl<'a, P: Party> Env<'a, P> {
             kept_open: None,
             recovery: None,
             damaged_voucher: None,
+            run: 0,
             instance: 0,
             adapter_starts: false,
             reachable: true,
@@ -112,6 +115,11 @@ pub struct ChainView {
 }
 
 impl ChainView {
+    /// Whether what the chain shows is recent and complete.
+    pub(crate) const fn is_good(&self) -> bool {
+        self.fresh && self.explained
+    }
+
     /// Whether money may be locked, by what is known of the chain as a whole.
     pub(crate) const fn may_lock(&self) -> bool {
         self.fresh && self.skew.is_none()

@@ -84,6 +84,7 @@ mod purpose;
 mod rate;
 mod service;
 mod skew;
+mod skip;
 mod turn;
 mod usage;
 mod want;

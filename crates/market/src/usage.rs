@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use privatix_billing::{Account, Measure};
-use privatix_channel::{ServiceStatus, Usage};
+use privatix_billing::{Account, Measure, signed_for};
+use privatix_channel::{Amount, ServiceStatus, Usage};
 
 use crate::adapter::Served;
 use crate::{Actual, Env, Owner, State, Uptime};
@@ -39,16 +39,31 @@ pub(crate) fn account<P: Served>(state: &State<P>, service: ServiceStatus, env: 
     let (unreported, running) = clock(state, env);
     let mut account = Account::new(state.chain.deposit, service, moment(env.uptime));
     account.paid = state.book.proven(&state.chain);
-    account.used = state.meter.used.saturating_add(unreported);
+    account.used = counted(state).saturating_add(unreported);
     account.running_since = running.map(moment);
     account
+}
+
+/// What was used as far as it was reported, or signed for.
+pub(crate) fn counted<P: Served>(state: &State<P>) -> Usage {
+    state.meter.used.saturating_add(P::raised(&state.own))
+}
+
+/// Raises what was used to at least what the client has signed for with a voucher over this much. It is kept beside the meter, whose
+/// reports go on from what they know.
+pub(crate) fn raise<P: Served>(state: &mut State<P>, cumulative: Amount) {
+    let Some(terms) = state.terms.as_deref() else { return };
+    let signed_for = signed_for(terms, cumulative.min(state.chain.deposit));
+    let more = signed_for.saturating_sub(counted(state));
+    let raised = P::raised_mut(&mut state.own);
+    *raised = raised.saturating_add(more);
 }
 
 /// What was used by now.
 pub(crate) fn used<P: Served>(state: &State<P>, env: &Env<'_, P>) -> Usage {
     let (unreported, running) = clock(state, env);
     let more = running.map_or(Usage::ZERO, |since| seconds(env.uptime.since(since)));
-    state.meter.used.saturating_add(unreported).saturating_add(more)
+    counted(state).saturating_add(unreported).saturating_add(more)
 }
 
 /// Uptime for billing, which compares moments only.

@@ -318,6 +318,7 @@ impl<P: Party> Decider<P> {
         let mut env = Env::new(self.outlook.uptime(), &self.policy);
         env.chain = self.outlook.chain();
         env.gas = self.outlook.gas();
+        env.run = self.outlook.run();
         env.instance = self.outlook.instance();
         env.adapter_starts = self.outlook.adapter_starts();
         env.reachable = self.outlook.is_reachable();

@@ -40,6 +40,10 @@ pub trait Outlook: Send + Sync {
     /// The life of the service adapter: another number after each of its starts, also across those of this process.
     fn instance(&self) -> u64;
 
+    /// The run of this process: another number after each of its starts, which are counted in the database. A backup holds none that is
+    /// given again.
+    fn run(&self) -> u64;
+
     /// Whether the service adapter is not ready for its channels yet.
     fn adapter_starts(&self) -> bool {
         false
@@ -126,6 +130,10 @@ impl Outlook for NodeOutlook {
     }
 
     fn instance(&self) -> u64 {
+        self.clock.start_number()
+    }
+
+    fn run(&self) -> u64 {
         self.clock.start_number()
     }
 

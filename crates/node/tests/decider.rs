@@ -104,6 +104,10 @@ impl Outlook for Sky {
         self.get(|known| known.backed_up_at).map(RecoveryId::from)
     }
 
+    fn run(&self) -> u64 {
+        1
+    }
+
     fn instance(&self) -> u64 {
         self.get(|known| known.instance)
     }

@@ -468,6 +468,7 @@ async fn a_payment_is_signed_and_stored_before_it_is_to_be_sent() {
     let mut own = ClientOwn::default();
     (own.access, own.ran) = (AccessStatus::Here, Some(Uptime::new(1)));
     (own.service.target, own.service.actual, own.service.why) = (Target::Running, Actual::Running, None);
+    own.proven_in_run = Some(0);
     let node = Node::with::<Client>(own).await;
     let mut tx = node.db.begin().await.unwrap();
     let now = std::time::SystemTime::now();

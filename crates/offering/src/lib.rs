@@ -55,6 +55,7 @@
 //!     country: "NL".parse()?,
 //!     ip_type: None,
 //!     addresses: vec![],
+//!     protocol: None,
 //!     supply: 10,
 //!     terms: TermsDraft {
 //!         unit: Unit { name: "MiB".into(), measure: Measure::Bytes, size: 1_048_576 },

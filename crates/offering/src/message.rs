@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Country, SomcAddress};
+use crate::{Country, SomcAddress, VersionRange};
 
 /// What kind of address a client's traffic leaves from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -49,6 +49,11 @@ pub struct OfferingMessage {
     /// announces is usually among them. Empty, which is absent in JSON, where only the announced one counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<SomcAddress>,
+    /// The versions of the messaging protocol that the agent speaks; absent in JSON where it does not say. With one that knows
+    /// [sessions](crate::VersionRange::in_sessions) nobody talks in clear: what is signed here cannot be made to look older on the way.
+    /// Clients from before this field refuse messages that have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<VersionRange>,
     /// How many channels may be open at once; at least 1.
     pub supply: u32,
     /// Prices and rules of billing.

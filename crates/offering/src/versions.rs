@@ -30,13 +30,22 @@ impl VersionRange {
     /// The versions that this library speaks.
     pub const SPOKEN: Self = Self { min: 1, max: 2 };
 
+    /// The first version that is spoken in sessions, in which the agent proves a key.
+    pub const IN_SESSIONS: u16 = 2;
+
     /// The versions that may be spoken with an agent: all that this library speaks, but none in clear with one that has proved a key
-    /// here (`seen`: the highest version that it said it speaks), nor where the user forbids it (`least`). Whoever is on the way could
-    /// choose version 1 else, in which all can be forged.
+    /// here or whose signed offering names a version with sessions (`seen`: the highest version that it has said it speaks), nor where
+    /// the user forbids it (`least`). Whoever is on the way could choose version 1 else, in which all can be forged.
     pub fn permitted(least: u16, seen: Option<u16>) -> Self {
         let Self { min, max } = Self::SPOKEN;
-        let in_sessions = if seen.is_some_and(|seen| seen >= 2) { 2 } else { min };
+        let in_sessions =
+            if seen.is_some_and(|seen| seen >= Self::IN_SESSIONS) { Self::IN_SESSIONS } else { min };
         Self { min: least.max(in_sessions).min(max), max }
+    }
+
+    /// Whether one of them is spoken in sessions.
+    pub const fn in_sessions(self) -> bool {
+        self.max >= Self::IN_SESSIONS
     }
 
     /// From `min` to `max`, both included, or `None` when that is empty.

@@ -15,13 +15,45 @@ pub(crate) struct Service {
     pub(crate) reported: (u64, bool),
     /// By how much its meter is too low.
     pub(crate) drift: u64,
+    /// By how much its meter is too high.
+    pub(crate) ahead: u64,
+    /// What the node's database has lost of it.
+    pub(crate) lost: u64,
+    /// The most that it had ever lost.
+    pub(crate) most_lost: u64,
     /// Since when a session runs that is not counted yet, in milliseconds.
     pub(crate) session: Option<u64>,
 }
 
 impl Service {
     pub(crate) const fn new() -> Self {
-        Self { actual: Actual::Absent, bound: 0, used: 0, reported: (0, false), drift: 0, session: None }
+        let actual = Actual::Absent;
+        Self {
+            actual,
+            bound: 0,
+            used: 0,
+            reported: (0, false),
+            drift: 0,
+            ahead: 0,
+            lost: 0,
+            most_lost: 0,
+            session: None,
+        }
+    }
+
+    /// What it counts for the node.
+    pub(crate) const fn counted(&self) -> u64 {
+        (self.used + self.ahead).saturating_sub(self.drift + self.lost)
+    }
+
+    /// The use at which it stops by itself.
+    const fn stops_at(&self) -> u64 {
+        self.bound.saturating_add(self.lost).saturating_sub(self.ahead)
+    }
+
+    /// Whether it may serve more.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.used < self.stops_at()
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -31,7 +63,7 @@ impl Service {
     /// Uses more, up to the bound.
     pub(crate) fn consume(&mut self, more: u64) {
         if self.runs() {
-            self.used = self.used.max(self.bound.min(self.used + more));
+            self.used = self.used.max(self.stops_at().min(self.used + more));
         }
     }
 
@@ -44,7 +76,7 @@ impl Service {
             let seconds = (now - since) / 1_000;
             self.session = Some(since + seconds * 1_000);
             self.consume(seconds);
-            if self.used >= self.bound {
+            if !self.has_room() {
                 self.session = None;
             }
         }

@@ -42,15 +42,18 @@ pub(crate) struct Buyer {
     pub(crate) signed: Amount,
     /// After a restore: which one, until when vouchers may be missing, and the best voucher of the backup.
     pub(crate) recovers: Option<(RecoveryId, Uptime, Amount)>,
-    /// How many restores there were.
+    /// How many restores there were, and whether one of them was not noted.
     pub(crate) restores: u64,
+    pub(crate) is_unnoted: bool,
     /// The newest copy of all this.
     pub(crate) backup: Option<Box<BuyersBackup>>,
 
     // In memory: a crash takes it away.
     pub(crate) is_up: bool,
-    /// Another number after each start.
+    /// Another number after each start, and after each sleep: the connections are new.
     pub(crate) life: u64,
+    /// Another number after each start.
+    pub(crate) run: u64,
     /// When it started, and with which uptime.
     pub(crate) started: (u64, Uptime),
     pub(crate) is_fresh: bool,
@@ -74,6 +77,8 @@ pub(crate) struct Buyer {
     pub(crate) reported_at: u64,
     /// By how much its meter is too low.
     pub(crate) drift: u64,
+    /// What its database has lost of its meter.
+    pub(crate) lost: u64,
 
     /// By how many seconds its machine's wall clock is ahead.
     pub(crate) wall: i64,
@@ -126,7 +131,7 @@ impl Buyer {
 
     /// The copy takes the place of the database. The transactions whose money was being provided are to be dropped. Returns whether
     /// there was a copy.
-    pub(crate) fn restore(&mut self) -> bool {
+    pub(crate) fn restore(&mut self, is_noted: bool) -> bool {
         let Some(backup) = self.backup.take() else { return false };
         (self.state, self.logs, self.blocks) = (backup.state, backup.logs, backup.blocks);
         (self.has_gaps, self.uptime) = (backup.has_gaps, backup.uptime);
@@ -138,8 +143,9 @@ impl Buyer {
             _ => true,
         });
         self.restores += 1;
+        self.is_unnoted |= !is_noted;
         let until = Uptime::new(self.uptime.milliseconds() + RECOVERY);
-        self.recovers = Some((RecoveryId::new(self.restores), until, self.signed));
+        self.recovers = is_noted.then(|| (RecoveryId::new(self.restores), until, self.signed));
         self.dropped.clone_from(&backup.funding);
         self.funding = backup.funding;
         true
@@ -151,6 +157,8 @@ impl Buyer {
 pub(crate) struct Purse {
     /// The highest amount that was ever sent.
     pub(crate) sent: Amount,
+    /// The highest amount that a close request admitted.
+    pub(crate) admitted: Amount,
     /// What the orders that were carried out have added.
     pub(crate) added: Amount,
     pub(crate) submitted: u64,
@@ -169,6 +177,8 @@ pub(crate) struct Asking {
     pub(crate) life: u64,
     /// Until when it waits, in milliseconds of the world.
     pub(crate) until: u64,
+    /// The voucher that it sent; zero for all else.
+    pub(crate) sent: Amount,
 }
 
 /// What makes a buyer.
@@ -193,6 +203,7 @@ impl Buyer {
     pub(crate) fn new(parts: BuyerParts<'_>, mut dice: Dice) -> Result<Self, Refused> {
         let BuyerParts { id, descriptor, opening, policy, depths, first, duration, budget } = parts;
         let mut env = Env::<Client>::new(Uptime::default(), policy);
+        env.run = 1; // the first start follows
         env.budget.overall = budget;
         let state = ClientState::accept(id, descriptor, opening, &env)?.state;
         let account: Address = descriptor.client;
@@ -216,9 +227,11 @@ impl Buyer {
             signed: Amount::ZERO,
             recovers: None,
             restores: 0,
+            is_unnoted: false,
             backup: None,
             is_up: false,
             life: 0,
+            run: 0,
             started: (0, Uptime::default()),
             is_fresh: false,
             is_explained: true,
@@ -235,6 +248,7 @@ impl Buyer {
             reported: (0, false),
             reported_at: 0,
             drift: 0,
+            lost: 0,
             wall: 0,
             until: Until::default(),
             crash: None,

@@ -41,6 +41,8 @@ pub(crate) struct Ledger {
     pub(crate) signed_knowing: Amount,
     /// Somebody on the wire answered in the agent's place.
     pub(crate) is_forged: bool,
+    /// Somebody else has sent the agent a voucher.
+    pub(crate) is_replayed: bool,
     /// A database came back from a backup: what was paid since may be lost.
     pub(crate) was_restored: bool,
     /// The same, of the client's.
@@ -381,7 +383,8 @@ impl Sim<'_> {
             Effect::Own(AgentEffect::Answer(
                 Reply::Paid { acknowledged, .. }
                 | Reply::Kept { acknowledged }
-                | Reply::Stale { acknowledged },
+                | Reply::Stale { acknowledged }
+                | Reply::Known { acknowledged },
             )) => Some(*acknowledged).filter(|acknowledged| *acknowledged > known),
             _ => None,
         });
@@ -469,6 +472,8 @@ impl Sim<'_> {
         let used = self.adapter.services[channel].used;
         let most =
             covered(&self.terms, proven).saturating_add(self.terms.max_lag()).saturating_add(Usage::new(1));
+        // What its node has lost may be used once more.
+        let most = most.saturating_add(Usage::new(self.adapter.services[channel].most_lost));
         if used > most.get() {
             let what = format!("{used} was used, {proven} is paid, so at most {} may be", most.get());
             self.violate(Some(channel), Rule::Invariant(7), &what);

@@ -24,7 +24,8 @@ fn owed(state: &ClientState) -> Amount {
     let is_paid = own.access == AccessStatus::Here && own.signer.tries == 0 && own.floor.is_none();
     let is_first = own.flights.iter().filter(is_asking).count() == 1;
     match (own.ending.map(|ending| ending.why), state.terms.as_deref()) {
-        (Some(ClientEnd::NotOpened(_) | ClientEnd::AgentClaimsMore), _) | (_, None) => Amount::ZERO,
+        (Some(ClientEnd::NotOpened(_) | ClientEnd::AgentClaimsMore | ClientEnd::KeyUsedElsewhere), _)
+        | (_, None) => Amount::ZERO,
         (_, Some(terms)) if is_paid && is_first => due(terms, state.meter.used, state.chain.deposit),
         _ => Amount::ZERO,
     }
@@ -34,8 +35,13 @@ impl Sim<'_> {
     /// A voucher that is to be signed: more than before, within the deposit, and within what was used and is agreed.
     pub(crate) fn check_sign(&mut self, channel: usize, buyer: &Buyer, due: Amount, state: &ClientState) {
         let before = buyer.signed;
+        let held = self.disk.channels[channel].state.book.best;
+        let is_proved =
+            self.speaks_2(channel) && !self.is_rogue(channel) && !self.ledgers[channel].is_replayed;
         let wrong = if due <= before {
             Some(format!("the client signs {due} after {before}"))
+        } else if is_proved && due <= held {
+            Some(format!("the client signs {due}, and its agent holds {held}"))
         } else if due > state.chain.deposit {
             Some(format!("the client signs {due} above its deposit of {}", state.chain.deposit))
         } else if due > self.payable(channel, buyer) {
@@ -71,7 +77,33 @@ impl Sim<'_> {
             }
             _ => 0,
         };
-        price(&self.terms, Usage::new(used + ahead + unreported))
+        let tolerated = if self.speaks_2(channel) {
+            // A restored one takes for used what it has signed for: an interval ahead, one tolerance, and what it believed of a session.
+            let times = buyer.restores + 1;
+            let tolerance =
+                self.client_policy.billing.drift.tolerance(&self.terms, Usage::new(used + unreported));
+            let tolerance = tolerance.get();
+            let believed = match self.terms.unit().measure {
+                Measure::Seconds => self.client_policy.report_within.as_secs() + 1,
+                _ => 0,
+            };
+            tolerance * times + (ahead + believed + 1) * buyer.restores
+        } else {
+            0
+        };
+        price(&self.terms, Usage::new(used + ahead + unreported + tolerated))
+    }
+
+    /// What is adopted was signed here, in a database that is lost.
+    pub(crate) fn check_adopted(&mut self, channel: usize, adopted: Amount) {
+        if !self.clients[channel].signed.contains(&adopted) {
+            let what = format!("the client adopts {adopted}, which it never signed");
+            self.violate(Some(channel), Rule::Invariant(8), &what);
+        }
+        if !self.ledgers[channel].was_restored_at_client {
+            let what = format!("the client adopts {adopted}, and its database was never lost");
+            self.violate(Some(channel), Rule::Invariant(2), &what);
+        }
     }
 
     /// Nothing is sent that is not stored.
@@ -80,7 +112,8 @@ impl Sim<'_> {
         let stored = buyer.state.book.best;
         let recovery = buyer.recovery(buyer.uptime(self.now));
         let is_proven = recovery.is_none() || buyer.state.own.proven_in == recovery;
-        if cumulative <= buyer.state.book.acknowledged && is_proven {
+        let is_lost = buyer.state.own.behind;
+        if cumulative <= buyer.state.book.acknowledged && is_proven && !is_lost {
             let what = format!("the client sends {cumulative} again, which its agent has acknowledged");
             self.violate(Some(channel), Rule::Invariant(3), &what);
         }
@@ -100,6 +133,10 @@ impl Sim<'_> {
         buyer.ledger.submitted += 1;
         let most = 16 + 6 * self.scenario.steps.len() as u64 + 2 * buyer.last_order;
         let sent = buyer.ledger.sent.min(state.chain.deposit);
+        let payable = self.payable(channel, buyer).max(state.book.best).max(state.chain.paid);
+        if let ClientPurpose::RequestClose { admitted } = purpose {
+            buyer.ledger.admitted = buyer.ledger.admitted.max(admitted);
+        }
         let wrong = if buyer.ledger.submitted > most {
             Some((3, format!("{most} transactions of one client")))
         } else if buyer.transactor.find(channel, seq).is_some() {
@@ -110,6 +147,9 @@ impl Sim<'_> {
             match purpose {
                 ClientPurpose::RequestClose { admitted } if admitted < sent => {
                     Some((2, format!("the client admits {admitted}, and has sent {sent}")))
+                }
+                ClientPurpose::RequestClose { admitted } if admitted > payable => {
+                    Some((2, format!("the client admits {admitted}, and {payable} is signed or used")))
                 }
                 ClientPurpose::RequestClose { admitted } if admitted < owed(state) => {
                     Some((2, format!("the client admits {admitted}, and its meter shows {}", owed(state))))
@@ -199,7 +239,14 @@ impl Sim<'_> {
                 wrong = Some((4, format!("nobody provides the money of {}", flight.seq)));
             }
         }
-        let ends_badly = own.ending.is_some_and(|ending| ending.why == ClientEnd::AgentClaimsMore);
+        let ends_by = |why| own.ending.is_some_and(|ending| ending.why == why);
+        let was_restored = self.ledgers[channel].was_restored_at_client;
+        if ends_by(ClientEnd::KeyUsedElsewhere) && !was_restored && !self.is_rogue(channel) {
+            wrong = Some((7, "a client takes its own signature for somebody else's".to_owned()));
+        }
+        // Where both have lost what they knew, the chain alone explains a claim, and endpoints may hide that.
+        let is_excused = is_excused || (was_restored && self.ledgers[channel].was_restored);
+        let ends_badly = ends_by(ClientEnd::AgentClaimsMore);
         if ends_badly && !is_excused && !self.is_rogue(channel) && !self.ledgers[channel].is_forged {
             wrong = Some((7, "an honest agent claims more than was signed".to_owned()));
         }
@@ -274,7 +321,8 @@ impl Sim<'_> {
     pub(crate) fn check_end_of_buyer(&mut self, channel: usize) {
         let Some(buyer) = &self.buyers[channel] else { return };
         let Some(held) = self.chain.channel(channel) else { return };
-        let signed = self.clients[channel].best();
+        // What was used and not signed is admitted by a client that does not know whether it has signed it.
+        let signed = self.clients[channel].best().max(buyer.ledger.admitted);
         let deposit = amount(self.scenario.world.deposit).saturating_add(buyer.ledger.added);
         let mut wrong = None;
         if held.paid > signed {
@@ -286,7 +334,8 @@ impl Sim<'_> {
         let mut carried_out: Vec<u64> = Vec::new();
         for purpose in buyer.transactor.carried_out(channel) {
             let ClientPurpose::TopUp { order: OrderId(order), .. } = purpose else { continue };
-            if carried_out.contains(&order) {
+            // A copy that nobody noted repeats what it holds as not done.
+            if carried_out.contains(&order) && !buyer.is_unnoted {
                 wrong = Some((3, format!("order {order} is carried out twice")));
             }
             carried_out.push(order);

@@ -1,7 +1,7 @@
 //! The agent's node: what is on its disk, what it has in memory, and who signs its vouchers.
 
 use alloy::primitives::{Address, B256};
-use privatix_channel::{Amount, ChainTime, ChannelEvent, ChannelId, LogPosition, OnChain};
+use privatix_channel::{AgentView, Amount, ChainTime, ChannelEvent, ChannelId, LogPosition, OnChain};
 use privatix_market::{AffordsNew, AgentPurpose, AgentState, Entry, Uptime, Verifier};
 
 use crate::buyer::Asking;
@@ -74,6 +74,8 @@ pub(crate) struct Memory {
     pub(crate) chain_wakes: Vec<Option<ChainTime>>,
     /// The call to the adapter that is waited for, for each channel: its number, and the request's.
     pub(crate) calls: Vec<Option<(u64, u32)>>,
+    /// What each buyer was shown last.
+    pub(crate) views: Vec<Option<AgentView>>,
 }
 
 /// A voucher that is decided and waits for the group commit.

@@ -90,6 +90,8 @@ pub struct World {
     pub allowed: bool,
     /// What the agent's account holds, in closes at the everyday price of gas; none: always enough.
     pub ether: Option<u64>,
+    /// The buyers, by their numbers, that speak version 2 with their agent.
+    pub speaks_2: Vec<usize>,
 }
 
 impl Default for World {
@@ -132,6 +134,7 @@ impl Default for World {
             budget: None,
             allowed: true,
             ether: None,
+            speaks_2: Vec::new(),
         }
     }
 }
@@ -266,6 +269,10 @@ pub enum Fault {
     BackUp,
     /// The node's database is lost, and the last copy takes its place.
     Restore,
+    /// The same, and nobody notes it: the node takes the copy for what it always had.
+    RestoreUnnoted,
+    /// The agent's adapter counts this much too much from now on.
+    Overcount(u64),
     /// The node sees no new block.
     Stale(u64),
     /// The node sees an older head than there is, not so old that its view is stale.
@@ -397,7 +404,7 @@ impl World {
             Kind::Cheated,
         ];
         let interval = dice.between(1, 4);
-        Self {
+        let mut world = Self {
             duration: dice.between(20, 180) * 60,
             clients: (0..dice.between(1, 3)).map(|_| dice.pick(&kinds)).collect(),
             block_time: dice.pick(&[2, 12, 12, 30, 60]),
@@ -434,7 +441,16 @@ impl World {
             budget: dice.pick(&[None, None, Some(1_100), Some(1_500)]),
             ether: dice.pick(&[None, None, Some(3), Some(2_000)]),
             ..Self::default()
+        };
+        let is_buyer = |who: &usize| matches!(world.clients[*who], Kind::Buyer | Kind::Cheated);
+        world.speaks_2 = (0..world.clients.len()).filter(|who| is_buyer(who) && dice.chance(60)).collect();
+        // Least units from which a tolerance follows.
+        if !world.speaks_2.is_empty() && dice.chance(50) {
+            world.min_units = dice.pick(&[100, 400]);
+            world.max_units = world.max_units.map(|_| world.min_units + 40);
+            world.deposit += world.setup_price + world.min_units * world.unit_price;
         }
+        world
     }
 }
 
@@ -480,6 +496,7 @@ impl Step {
         let what = match dice.below(40) {
             0 => What::Fault(Fault::of_node(&mut dice)),
             1 if is_buyer => What::ClientFault(Fault::of_node(&mut dice)),
+            n @ 2..=8 if world.speaks_2.contains(&who) => Fault::of_pair(n, &mut dice),
             _ => what,
         };
         Self { at, who, what }
@@ -529,6 +546,17 @@ impl Move {
 }
 
 impl Fault {
+    /// Of a pair that speaks version 2: copies that come back, and meters that differ.
+    fn of_pair(n: u64, dice: &mut Dice) -> What {
+        match n {
+            2 => What::Fault(Self::BackUp),
+            3 | 4 => What::ClientFault(Self::BackUp),
+            5 => What::Fault(Self::RestoreUnnoted),
+            6 | 7 => What::ClientFault(Self::RestoreUnnoted),
+            _ => What::Fault(Self::Overcount(dice.below(6))),
+        }
+    }
+
     /// Of the machine on which a node runs.
     fn of_node(dice: &mut Dice) -> Self {
         let seconds = dice.pick(&[60, 300, 1_000, 8_000]);

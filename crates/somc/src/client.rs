@@ -15,7 +15,7 @@ use std::{
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use privatix_channel::{ChannelId, OfferingHash, SignedVoucher, Usage};
-use privatix_offering::{AccessRequest, ChannelProof, DescribedAccessRequest, SealedAccess};
+use privatix_offering::{AccessRequest, ChannelProof, DescribedAccessRequest, SealedAccess, SignedReceipt};
 use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
@@ -299,6 +299,18 @@ impl Client {
     pub async fn pay_attached(&self, voucher: SignedVoucher, used: Usage) -> Result<Standing, ClientError> {
         match self.ask(&Request::Pay(Payment { voucher, used: Some(used) })).await? {
             Answer::PaidAttached(standing) => Ok(*standing),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    /// A receipt for a channel that was [proved](Self::attach) on this connection. Nothing of it has been checked: see
+    /// [`SignedReceipt::verify`].
+    ///
+    /// # Errors
+    /// [`Refusal::NotProved`] for any other channel.
+    pub async fn receipt(&self, channel: ChannelId) -> Result<SignedReceipt, ClientError> {
+        match self.ask(&Request::Receipt(channel)).await? {
+            Answer::Receipt(receipt) => Ok(*receipt),
             _ => Err(mixed_up()),
         }
     }

@@ -9,7 +9,7 @@ use privatix_channel::{
 };
 use privatix_offering::{
     AccessRequest, ChannelProof, DescribedAccessRequest, KeyBinding, MAX_ACCESS_SIZE, MAX_OFFERING_SIZE,
-    SealedAccess, VersionRange,
+    SealedAccess, SignedReceipt, VersionRange,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -47,11 +47,14 @@ pub enum Method {
     Pay,
     /// Where a channel stands, for whoever proves that it is his. In sessions only.
     Attach,
+    /// The same, signed, of a channel that is proved on the connection. In sessions only.
+    Receipt,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Ping, Self::Offering, Self::Access, Self::Pay, Self::Attach];
+    pub const ALL: [Self; 6] =
+        [Self::Ping, Self::Offering, Self::Access, Self::Pay, Self::Attach, Self::Receipt];
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
@@ -61,6 +64,7 @@ impl Method {
             Self::Access => "access",
             Self::Pay => "pay",
             Self::Attach => "attach",
+            Self::Receipt => "receipt",
         }
     }
 
@@ -68,7 +72,7 @@ impl Method {
     pub const fn since(self) -> u16 {
         match self {
             Self::Ping | Self::Offering | Self::Access | Self::Pay => 1,
-            Self::Attach => 2,
+            Self::Attach | Self::Receipt => 2,
         }
     }
 
@@ -81,14 +85,14 @@ impl Method {
     pub const fn cost(self) -> u32 {
         match self {
             Self::Ping | Self::Pay => 1,
-            Self::Offering | Self::Access | Self::Attach => 16,
+            Self::Offering | Self::Access | Self::Attach | Self::Receipt => 16,
         }
     }
 
     /// The longest request in bytes, its envelope included.
     pub const fn max_request(self) -> usize {
         match self {
-            Self::Ping => 256,
+            Self::Ping | Self::Receipt => 256,
             Self::Offering | Self::Attach => 512,
             Self::Access => 10_240,
             Self::Pay => 1024,
@@ -110,7 +114,7 @@ impl Method {
             Self::Offering => 2 * MAX_OFFERING_SIZE + 512,
             // The ciphertext is 16 bytes longer than the message.
             Self::Access => 2 * (MAX_ACCESS_SIZE + 16) + 2048,
-            Self::Pay | Self::Attach => 1024,
+            Self::Pay | Self::Attach | Self::Receipt => 1024,
         }
     }
 }
@@ -152,6 +156,7 @@ pub(crate) enum Request {
     DescribedAccess(Box<DescribedAccessRequest>),
     Pay(Payment),
     Attach(ChannelProof),
+    Receipt(ChannelId),
 }
 
 impl Request {
@@ -162,6 +167,7 @@ impl Request {
             Self::Access(_) | Self::DescribedAccess(_) => Method::Access,
             Self::Pay(_) => Method::Pay,
             Self::Attach(_) => Method::Attach,
+            Self::Receipt(_) => Method::Receipt,
         }
     }
 }
@@ -178,6 +184,7 @@ pub(crate) enum Answer {
     /// To a payment for a channel that is proved.
     PaidAttached(Box<Standing>),
     Attached(Box<Standing>),
+    Receipt(Box<SignedReceipt>),
 }
 
 impl Answer {
@@ -188,6 +195,7 @@ impl Answer {
             Self::Access(_) | Self::NumberedAccess(_) => Method::Access,
             Self::Paid(_) | Self::PaidAttached(_) => Method::Pay,
             Self::Attached(_) => Method::Attach,
+            Self::Receipt(_) => Method::Receipt,
         }
     }
 }
@@ -264,6 +272,11 @@ struct PayParams {
     /// In sessions only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used: Option<Usage>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReceiptParams {
+    channel: ChannelId,
 }
 
 /// What an agent acknowledges; the rest only of a channel that is proved.
@@ -408,6 +421,7 @@ fn decode_params(raw: &RawRequest<'_>, length: usize, version: u16) -> Result<Re
             Request::Pay(Payment { voucher, used: used.filter(|_| version >= Method::Attach.since()) })
         }),
         Method::Attach => params(raw).map(Request::Attach),
+        Method::Receipt => params::<ReceiptParams>(raw).map(|params| Request::Receipt(params.channel)),
     }
 }
 
@@ -489,6 +503,7 @@ pub(crate) fn decode_answer(method: Method, result: &RawValue) -> Result<Answer,
             let attached = result_of::<StandingResult>(result)?.standing();
             Answer::Attached(Box::new(attached.ok_or("it has no view")?))
         }
+        Method::Receipt => Answer::Receipt(result_of(result)?),
     })
 }
 
@@ -534,6 +549,7 @@ pub(crate) fn put_request(out: &mut BytesMut, id: RequestId, request: &Request) 
             put(out, id, method, Some(&params))
         }
         Request::Attach(proof) => put(out, id, method, Some(proof)),
+        Request::Receipt(channel) => put(out, id, method, Some(&ReceiptParams { channel: *channel })),
     }
 }
 
@@ -553,6 +569,7 @@ pub(crate) fn put_answer(out: &mut BytesMut, id: RequestId, answer: &Answer) -> 
         Answer::PaidAttached(standing) | Answer::Attached(standing) => {
             put(out, id, method, &StandingResult::from(&**standing))
         }
+        Answer::Receipt(receipt) => put(out, id, method, receipt),
     }
 }
 

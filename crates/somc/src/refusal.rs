@@ -141,6 +141,9 @@ pub enum Refusal {
         /// The agent asked for.
         agent: Address,
     },
+    /// `not_proved`: the channel is not proved on this connection.
+    #[error("the channel is not proved on this connection; prove it with attach first")]
+    NotProved,
     /// `session_over`: the key of the session has expired. Connect again.
     #[error("the key of this session has expired; connect again")]
     SessionOver,
@@ -220,6 +223,7 @@ impl Refusal {
             Self::UnknownMethod { .. } => "unknown_method",
             Self::UnsupportedVersion { .. } => "unsupported_version",
             Self::UnknownAgent { .. } => "unknown_agent",
+            Self::NotProved => "not_proved",
             Self::SessionOver => "session_over",
             Self::TooSlow => "too_slow",
             Self::IdleTimeout => "idle_timeout",
@@ -375,6 +379,7 @@ fn known(code: &str, details: &Map<String, Value>) -> Option<Refusal> {
             server: field(details, "server")?,
         },
         "unknown_agent" => Refusal::UnknownAgent { agent: field(details, "agent")? },
+        "not_proved" => Refusal::NotProved,
         "session_over" => Refusal::SessionOver,
         "too_slow" => Refusal::TooSlow,
         "idle_timeout" => Refusal::IdleTimeout,
@@ -441,6 +446,7 @@ pub(crate) mod tests {
                 server: VersionRange::new(1, 1).unwrap(),
             },
             Refusal::UnknownAgent { agent: Address::repeat_byte(3) },
+            Refusal::NotProved,
             Refusal::SessionOver,
             Refusal::TooSlow,
             Refusal::IdleTimeout,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use alloy::primitives::Address;
 use async_trait::async_trait;
 use privatix_channel::{AgentView, Amount, ChannelId, OfferingHash, SignedVoucher, Usage, VoucherSignature};
-use privatix_offering::{AccessRequest, ChannelProof, DescribedAccessRequest, SealedAccess, SessionId};
+use privatix_offering::{
+    AccessRequest, ChannelProof, DescribedAccessRequest, SealedAccess, SessionId, SignedReceipt,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Refusal;
@@ -153,6 +155,11 @@ pub trait Service: Send + Sync {
         Err(Refusal::UnknownChannel { channel })
     }
 
+    /// A receipt for a channel that was [proved](Self::attach) on the connection: where it stands, signed by the agent or its operator.
+    async fn receipt(&self, channel: ChannelId) -> Result<SignedReceipt, Refusal> {
+        Err(Refusal::UnknownChannel { channel })
+    }
+
     /// The same as [`pay`](Self::pay) for a channel that was [proved](Self::attach) on the connection. `used` is the client's own meter,
     /// if it named one. What is no refusal for itself ([`Stale`](Refusal::Stale), [`Equal`](Refusal::Equal),
     /// [`AboveDeposit`](Refusal::AboveDeposit), the end of the service) is answered by the standing.
@@ -198,6 +205,10 @@ impl<S: Service + ?Sized> Service for Arc<S> {
 
     async fn standing(&self, channel: ChannelId) -> Result<Standing, Refusal> {
         (**self).standing(channel).await
+    }
+
+    async fn receipt(&self, channel: ChannelId) -> Result<SignedReceipt, Refusal> {
+        (**self).receipt(channel).await
     }
 
     async fn pay_attached(&self, voucher: SignedVoucher, used: Option<Usage>) -> Result<Standing, Refusal> {

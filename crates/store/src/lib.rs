@@ -42,6 +42,7 @@ pub mod offering_states;
 pub mod offerings;
 pub mod orders;
 pub mod purposes;
+pub mod receipts;
 pub mod recovery;
 mod schema;
 pub mod service_clock;

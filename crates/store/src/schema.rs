@@ -243,6 +243,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    receipts (channel) {
+        channel -> Binary,
+        cumulative -> Binary,
+        block -> BigInt,
+        receipt -> Text,
+    }
+}
+
+diesel::table! {
     contract_facts (id) {
         id -> Integer,
         chain_id -> BigInt,

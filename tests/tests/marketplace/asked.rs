@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use diesel_async::SimpleAsyncConnection as _;
-use privatix_channel::{Amount, Voucher, sign_voucher};
-use privatix_client::{Agents as _, ClientSettings, NodeAgents, Unheard};
+use privatix_channel::{Amount, ServiceState, Usage, Voucher, sign_voucher};
+use privatix_client::{Agents as _, ClientSettings, Heard, NodeAgents, Unheard};
 use privatix_db::on;
-use privatix_somc::{DirectTransport, Refusal};
+use privatix_somc::DirectTransport;
 use privatix_store::offerings;
 
 use crate::market::{Market, by_the_kib, direct};
@@ -42,14 +42,23 @@ async fn an_agent_gives_access_terms_and_receipts_for_a_channel() {
         let voucher = Voucher { channel, cumulative: Amount::new(cumulative) };
         sign_voucher(node.signer(), node.domain(), voucher).unwrap()
     };
-    assert_eq!(reached.pay(&of, voucher(5_000)).await.unwrap(), Amount::new(5_000));
-    assert_eq!(reached.pay(&of, voucher(5_000)).await.unwrap(), Amount::new(5_000), "again");
-    let refused = reached.pay(&of, voucher(4_000)).await.unwrap_err();
-    let acknowledged = Amount::new(5_000);
-    assert!(
-        matches!(&refused, Unheard::Refused(Refusal::Stale { acknowledged: known }) if *known == acknowledged),
-        "{refused}"
-    );
+    let stands = async |voucher| match reached.pay(&of, voucher, Usage::new(7)).await.unwrap() {
+        Heard::Stands(stands) => *stands,
+        other @ Heard::Acknowledged(_) => panic!("not in a session: {other:?}"),
+    };
+    let best = voucher(5_000);
+    for what in ["the first time", "again"] {
+        let paid = stands(best).await;
+        assert_eq!((paid.acknowledged, paid.signed), (best.cumulative(), None), "{what}");
+        let view = paid.carried.view.unwrap().view;
+        assert_eq!((view.service, view.reason), (ServiceState::Running, None), "{what}");
+    }
+    let stale = stands(voucher(4_000)).await;
+    assert_eq!((stale.acknowledged, stale.signed), (best.cumulative(), Some(best)), "what this side signed");
+    let known = reached.attach(&of).await.unwrap().unwrap();
+    assert_eq!((known.acknowledged, known.signed), (best.cumulative(), Some(best)));
+    assert_eq!(known.carried.best.map(|best| best.cumulative()), Some(best.cumulative()));
+    assert_eq!(agent.handle.client_used(channel).await.unwrap(), Some(Usage::new(7)));
 
     // By default, only onion services are contacted.
     let strict = agents(&ClientSettings::default());

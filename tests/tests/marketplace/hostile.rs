@@ -114,6 +114,7 @@ pub(crate) fn message(market: &Market, agent: usize) -> OfferingMessage {
         country: draft.country,
         ip_type: draft.ip_type,
         addresses: vec![],
+        protocol: None,
         supply: draft.supply,
         terms: draft.terms,
         additional: draft.additional,

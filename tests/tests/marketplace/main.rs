@@ -27,6 +27,7 @@ mod ordered;
 mod prepaid;
 mod privacy;
 mod purposes;
+mod python;
 mod recent;
 mod rescue;
 mod restored;

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::{io, mem};
 
 use async_trait::async_trait;
-use privatix_channel::ServiceStatus;
+use privatix_channel::{ServiceState, ServiceStatus, Usage};
 use privatix_client::ClientSettings;
+use privatix_offering::SignedReceipt;
 use privatix_somc::{BoxStream, DirectTransport, SomcAddress, Transport, TransportError};
-use privatix_store::agents_seen;
+use privatix_store::{agents_seen, receipts};
 use privatix_testkit::{FileServer, wait_for};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -190,6 +191,109 @@ async fn who_is_on_the_way_reads_nothing_forges_nothing_and_costs_time_only() {
         interceptor.does(Deed::Listens);
         channel(node, "what was used to be paid", id, |view| view.acknowledged > before.acknowledged).await;
     }
+    agent.stop().await;
+    client.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_side_sees_what_the_other_shows_also_after_a_cut() {
+    let market = Market::new().await;
+    let files = FileServer::start(FILE).await.unwrap();
+    let agent = market.agent().await;
+    let offering = publish(&market, &agent.handle, by_the_kib()).await;
+    let interceptor = Interceptor::start().await;
+    let through = Arc::new(Through(Arc::clone(&interceptor.shared), interceptor.socket));
+    let client = market.client_over(through, Arc::new(DirectTransport::anywhere()), settings()).await;
+    available(&client.handle, offering).await;
+    let (id, port) = market.buy(&agent.handle, &client.handle, offering, None).await;
+    let shows = async |what: &str, service: ServiceState, reason: Option<&str>| {
+        let seen = async || {
+            let view = client.handle.agent_view(id).await.unwrap();
+            let view = view.filter(|view| {
+                view.service == service && view.reason.map(|it| it.to_string()).as_deref() == reason
+            });
+            view.ok_or("another view")
+        };
+        wait_for(what, LIMIT, seen).await.unwrap()
+    };
+
+    // The meters meet with the payments.
+    let proxy = format!("socks5h://127.0.0.1:{port}");
+    assert_eq!(download(&files.url(), &proxy).await, files.size());
+    let met = async || {
+        let ours = client.handle.agent_view(id).await.unwrap().map(|view| view.used.get());
+        let theirs = agent.handle.client_used(id).await.unwrap().map(Usage::get);
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) if ours >= FILE && theirs >= FILE => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    };
+    wait_for("the meters to meet", LIMIT, met).await.unwrap();
+
+    // A change is seen though nobody asks, and nothing is used or paid.
+    agent.handle.pause(id).await.unwrap();
+    shows("the pause", ServiceState::Suspended, Some("held")).await;
+
+    // One that came while the connection was cut is seen after it.
+    let met = *interceptor.shared.met.lock().unwrap();
+    interceptor.does(Deed::Cuts);
+    agent.handle.resume(id).await.unwrap();
+    let again =
+        async || if *interceptor.shared.met.lock().unwrap() > met { Ok(()) } else { Err("not dialled") };
+    wait_for("the client to connect again", LIMIT, again).await.unwrap();
+    interceptor.does(Deed::Listens);
+    shows("the end of the pause", ServiceState::Running, None).await;
+
+    agent.handle.terminate(id).await.unwrap();
+    shows("the end", ServiceState::Ended, Some("by_order")).await;
+    // And it is signed, for whoever asks why.
+    let kept = async || {
+        let kept: Option<SignedReceipt> =
+            receipts::get(&mut client.handle.node().db().read().await.unwrap(), id).await.unwrap();
+        let kept = kept.filter(|kept| kept.unverified().service == ServiceState::Ended);
+        kept.ok_or("no receipt of the end")
+    };
+    let kept = wait_for("the receipt of the end", LIMIT, kept).await.unwrap();
+    let (agent_account, domain) = (market.anvil.account(AGENT), agent.handle.node().domain());
+    let said = kept.verify(domain, agent_account, None).unwrap();
+    assert_eq!((said.channel, said.reason.map(|it| it.to_string()).as_deref()), (id, Some("by_order")));
+    assert!(said.used.get() >= FILE && !said.cumulative.is_zero(), "{said:?}");
+    let (shown, problem) = client.handle.receipt(id).await.unwrap();
+    assert_eq!(shown.unverified().cumulative, said.cumulative);
+    assert!(problem.is_none(), "{problem:?}");
+    agent.stop().await;
+    client.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_signs_its_versions_is_not_made_older_at_the_first_contact() {
+    let market = Market::new().await;
+    let agent = market.agent().await;
+    let mut draft = by_the_kib();
+    let offering = publish(&market, &agent.handle, draft.clone()).await;
+    draft.names_protocol = false;
+    let silent = publish(&market, &agent.handle, draft).await;
+    let interceptor = Interceptor::start().await;
+    let through = Arc::new(Through(Arc::clone(&interceptor.shared), interceptor.socket));
+    let client = market.client_over(through, Arc::new(DirectTransport::anywhere()), settings()).await;
+    available(&client.handle, offering).await;
+    available(&client.handle, silent).await;
+    let in_clear = || *interceptor.shared.in_clear.lock().unwrap();
+
+    // Of one that does not say it, whoever is on the way decides: the first contact is not protected.
+    interceptor.does(Deed::Downgrades);
+    client.handle.accept(None, silent, None).await.unwrap_err();
+    let before = in_clear();
+    assert!(before > 0, "it believes that the agent speaks version 1 only");
+
+    client.handle.accept(None, offering, None).await.unwrap_err();
+    assert_eq!(in_clear(), before, "nobody is talked to in clear");
+    interceptor.does(Deed::Listens);
+    let accepted = client.handle.accept(None, offering, None).await.unwrap();
+    channel(client.handle.node(), "it to be served", accepted.channel, |view| {
+        view.channel.service == ServiceStatus::Active
+    })
+    .await;
     agent.stop().await;
     client.stop().await;
 }

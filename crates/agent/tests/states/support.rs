@@ -118,6 +118,10 @@ impl Outlook for Sky {
         self.kept_open.lock().unwrap().map(|_| RecoveryId::new(1))
     }
 
+    fn run(&self) -> u64 {
+        1
+    }
+
     fn instance(&self) -> u64 {
         *self.instance.borrow()
     }

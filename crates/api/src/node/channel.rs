@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use alloy::primitives::Address;
 use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy, Unit};
 use privatix_channel::{
-    Amount, ChainTime, ChannelId, ChannelStatus, Closure, OfferingHash, ServiceStatus, Usage,
+    AgentView, Amount, ChainTime, ChannelId, ChannelStatus, Closure, OfferingHash, ServiceStatus, Usage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -77,6 +77,13 @@ pub struct ChannelDetails {
     /// What the agent of a client's restored channel claims in all beyond what the database shows as signed, until that is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<Amount>,
+    /// What the agent showed of its side last: its meter, and what its service does. Clients have it of agents that speak version 2 of the
+    /// messaging protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_view: Option<AgentView>,
+    /// The client's own meter, as it said last. Agents have it of clients that speak version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_used: Option<Usage>,
     /// How a client pays and tops the channel up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<ChannelPolicy>,

@@ -304,6 +304,10 @@ pub(crate) fn client(handle: ClientHandle, about: About) -> Methods<ClientHandle
             let ordered = o.accept_claim(ask.channel, ask.claimed).await?;
             ordered_about(o.node(), ask.channel, ordered.order).await
         })
+        .on(|o: Handle, ask: client::GetReceipt| async move {
+            let (receipt, problem) = o.receipt(ask.channel).await?;
+            Ok(client::ChannelReceipt::new(receipt, problem.map(|problem| problem.to_string())))
+        })
         .on(|o: Handle, ask: client::ForgetAgent| async move {
             Ok(client::ForgottenAgent::new(ask.agent, o.forget_agent(ask.agent).await?))
         })
@@ -445,6 +449,8 @@ async fn details<O: Operator>(operator: &O, channel: ChannelId) -> Result<node::
         endpoint,
         claimable: operator.claimable(channel).await?,
         claimed: operator.claimed(channel).await?,
+        agent_view: operator.agent_view(channel).await?,
+        client_used: operator.client_used(channel).await?,
         closes_at: operator.closes_at(channel).await?,
         sessions: node.sessions(channel).await?.into_iter().map(convert::session).collect(),
         channel: convert::channel(view),

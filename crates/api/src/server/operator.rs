@@ -3,7 +3,7 @@ use std::future::Future;
 use privatix_agent::AgentHandle;
 use privatix_billing::ClientPolicy;
 use privatix_chain::TxId;
-use privatix_channel::{Amount, ChannelId};
+use privatix_channel::{AgentView, Amount, ChannelId, Usage};
 use privatix_client::ClientHandle;
 use privatix_db::Conn;
 use privatix_jobs::{JobId, JobRecord};
@@ -77,6 +77,24 @@ pub trait Operator: Clone + Send + Sync + 'static {
         async { Ok(None) }
     }
 
+    /// What a client was shown last by the channel's agent.
+    fn agent_view(
+        &self,
+        channel: ChannelId,
+    ) -> impl Future<Output = Result<Option<AgentView>, NodeError>> + Send {
+        let _ = channel;
+        async { Ok(None) }
+    }
+
+    /// The meter of an agent's client, as it said last.
+    fn client_used(
+        &self,
+        channel: ChannelId,
+    ) -> impl Future<Output = Result<Option<Usage>, NodeError>> + Send {
+        let _ = channel;
+        async { Ok(None) }
+    }
+
     /// What the agent of a client's restored channel claims, until the user accepts it.
     fn claimed(&self, channel: ChannelId) -> impl Future<Output = Result<Option<Amount>, NodeError>> + Send {
         let _ = channel;
@@ -135,6 +153,10 @@ impl Operator for AgentHandle {
     async fn claimable(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
         self.claimable(channel).await.map(Some)
     }
+
+    async fn client_used(&self, channel: ChannelId) -> Result<Option<Usage>, NodeError> {
+        self.client_used(channel).await
+    }
 }
 
 impl Operator for ClientHandle {
@@ -148,6 +170,10 @@ impl Operator for ClientHandle {
 
     async fn claimed(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
         self.claimed(channel).await
+    }
+
+    async fn agent_view(&self, channel: ChannelId) -> Result<Option<AgentView>, NodeError> {
+        self.agent_view(channel).await
     }
 
     async fn billing(&self, channel: ChannelId) -> Result<Option<(ClientPolicy, bool)>, NodeError> {

@@ -1,7 +1,7 @@
 //! What a use costs and what a payment covers.
 
 use crate::support::{any_terms, terms};
-use privatix_billing::{Terms, covered, due, min_deposit, price, unpaid};
+use privatix_billing::{Terms, covered, due, min_deposit, price, signed_for, unpaid};
 use privatix_channel::{Amount, Usage};
 use proptest::prelude::*;
 
@@ -92,6 +92,15 @@ proptest! {
         } else {
             prop_assert_eq!(covered, Usage::ZERO);
         }
+    }
+
+    #[test]
+    fn what_was_signed_for_is_the_least_use_that_costs_as_much(terms in any_terms(), paid in 0..200_000_u128) {
+        let paid = Amount::new(paid);
+        let used = signed_for(&terms, paid);
+        prop_assert!(used == terms.max() || price(&terms, used) >= paid);
+        let less = used.get().checked_sub(1).map(Usage::new);
+        prop_assert!(less.is_none_or(|less| price(&terms, less) < paid));
     }
 
     #[test]

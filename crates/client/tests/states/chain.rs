@@ -144,9 +144,9 @@ async fn a_channel_that_is_found_on_chain_only_asks_for_its_offering_and_then_fo
     assert_eq!(*scene.asked.openings.lock().unwrap(), [Some(Outcome::Done)]);
     let questions =
         || scene.asked.questions.lock().unwrap().iter().map(|(_, what)| *what).collect::<Vec<_>>();
-    assert_eq!(questions(), [Ask::Offering]);
+    assert_eq!(questions(), [Ask::Attach, Ask::Offering]);
     scene.give(Input::Terms(terms())).await;
-    assert_eq!(questions(), [Ask::Offering, Ask::Access]);
+    assert_eq!(questions(), [Ask::Attach, Ask::Offering, Ask::Access]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

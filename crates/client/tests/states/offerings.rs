@@ -82,6 +82,7 @@ fn signed() -> SignedOffering {
         country: "DE".parse().unwrap(),
         ip_type: None,
         addresses: vec![],
+        protocol: None,
         supply: 3,
         terms,
         additional: serde_json::json!({ "protocols": ["socks5", "http"] }),

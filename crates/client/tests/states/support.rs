@@ -136,6 +136,10 @@ impl Outlook for Calm {
         self.kept_open.lock().unwrap().map(|_| RecoveryId::new(1))
     }
 
+    fn run(&self) -> u64 {
+        1
+    }
+
     fn instance(&self) -> u64 {
         *self.instance.borrow()
     }
@@ -331,6 +335,7 @@ pub(crate) async fn begin(db: &Database, nonce: u64, terms: Option<Arc<Terms>>) 
     channels::insert(&mut tx, id, &descriptor, a(1_000)).await.unwrap();
     let mut state = ClientState::new(id, descriptor);
     state.terms = terms;
+    state.own.proven_in_run = Some(1);
     assert!(states::create(&mut tx, &state, &LifePart::all(), Due::At(Wake::default())).await.unwrap());
     tx.commit().await.unwrap();
 }

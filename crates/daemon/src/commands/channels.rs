@@ -7,7 +7,7 @@ use privatix_api::node::{
     ResumeChannel, TerminateChannel, TokenUnit,
 };
 use privatix_billing::{Measure, Unit};
-use privatix_channel::{ChainTime, ChannelId, Closure, Usage};
+use privatix_channel::{AgentView, ChainTime, ChannelId, Closure, ServiceState, Usage};
 
 use super::token_unit;
 use crate::DaemonError;
@@ -197,6 +197,12 @@ pub(super) fn usage(details: &ChannelDetails, token: &TokenUnit) -> String {
         ("cashed on chain", token.show(channel.settled)),
         ("deposit", token.show(channel.deposit)),
     ];
+    if let Some(view) = &details.agent_view {
+        rows.push(("the agent shows", shown(view, unit, token)));
+    }
+    if let Some(theirs) = details.client_used {
+        rows.push(("the client's meter", used(theirs, unit)));
+    }
     if let Some(claimable) = details.claimable {
         rows.push(("to be cashed", token.show(claimable)));
     }
@@ -213,6 +219,19 @@ pub(super) fn usage(details: &ChannelDetails, token: &TokenUnit) -> String {
         ]
     });
     format!("{}\n\n{}", pairs(rows), table(["session began", "ended", "used", "from"], sessions))
+}
+
+/// What an agent shows of its side, for people.
+fn shown(view: &AgentView, unit: Option<&Unit>, token: &TokenUnit) -> String {
+    let service = match view.service {
+        ServiceState::Preparing => "the service is being prepared",
+        ServiceState::Running => "the service runs",
+        ServiceState::Suspended => "the service is suspended",
+        ServiceState::Ended => "the service has ended",
+    };
+    let because = view.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let goes_on = view.resumes_at.map(|due| format!(", and goes on once {} is paid", token.show(due)));
+    format!("{service}{because}{}; its meter: {}", goes_on.unwrap_or_default(), used(view.used, unit))
 }
 
 /// How many vouchers, in words.
@@ -235,6 +254,20 @@ fn used(used: Usage, unit: Option<&Unit>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_agent_shows_says_what_is_missing() {
+        let show = |view: serde_json::Value| {
+            shown(&serde_json::from_value(view).unwrap(), None, &TokenUnit::default())
+        };
+        let running = serde_json::json!({ "number": 1, "used": 70, "service": "running" });
+        assert_eq!(show(running), "the service runs; its meter: 70");
+        let suspended = serde_json::json!({
+            "number": 2, "used": 90, "service": "suspended", "reason": "unpaid", "resumesAt": "250",
+        });
+        let expected = "the service is suspended (unpaid), and goes on once 250 is paid; its meter: 90";
+        assert_eq!(show(suspended), expected);
+    }
 
     #[test]
     fn one_voucher_is_no_vouchers() {

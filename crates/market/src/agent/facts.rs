@@ -34,7 +34,7 @@ pub(super) fn apply(
         Input::Tx { seq, purpose, fate } => transaction(state, *seq, *purpose, *fate, env),
         Input::Order(order) => self::order(state, *order, env)?,
         Input::Peer(AgentMessage::Voucher { voucher, used }) => {
-            let reply = payment::voucher(state, *voucher, env)?;
+            let reply = payment::voucher(state, *voucher, used.is_some(), env)?;
             state.own.reported = used.or(state.own.reported);
             return Ok(Some(reply));
         }

@@ -199,6 +199,14 @@ impl Served for Agent {
         own.unreported
     }
 
+    fn raised(own: &AgentOwn) -> Usage {
+        own.raised
+    }
+
+    fn raised_mut(own: &mut AgentOwn) -> &mut Usage {
+        &mut own.raised
+    }
+
     fn report_within(_: &AgentPolicy) -> Option<Duration> {
         None
     }

@@ -4,6 +4,7 @@ use privatix_channel::{Amount, ChainTime, ChannelStatus, OnChain, ServiceStatus,
 use serde::{Deserialize, Serialize};
 
 use crate::flight::Brings;
+use crate::skip::is_default;
 use crate::{Blocked, Ended, Flight, Purpose, Service, Stopwatch, Uptime};
 
 /// What an agent did about a channel, and the answers it received. No rollback of the chain changes it, and nothing in it copies
@@ -19,6 +20,10 @@ pub struct AgentOwn {
     /// What a timed session used, in the measure of the terms, up to the moment in which it was known to run no more. The next
     /// report counts it.
     pub unreported: Usage,
+    /// What was used beyond what the meter counts, at least: it was signed for, and a database that came back from a backup does not know
+    /// the reports.
+    #[serde(skip_serializing_if = "is_default")]
+    pub raised: Usage,
     /// When the service was ready for the first time: known to the adapter.
     pub ready: Option<Uptime>,
     /// Whether the operator holds the service.
@@ -59,16 +64,10 @@ pub struct AgentOwn {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reported: Option<Usage>,
     /// The number of the access that the client is given: another one once it differs.
-    #[serde(skip_serializing_if = "is_first")]
+    #[serde(skip_serializing_if = "is_default")]
     pub access: u32,
     /// By the operator's order, what is claimable is left to the client.
     pub abandoned: bool,
-}
-
-/// Whether no other access was given yet.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_first(access: &u32) -> bool {
-    *access == 0
 }
 
 /// What an agent's transactions about a channel are for.

@@ -4,7 +4,7 @@ use privatix_channel::{Amount, OnChain, Phase, Usage};
 use serde::{Deserialize, Serialize};
 
 use super::{Agent, AgentEffect, AgentEnd, AgentState, service};
-use crate::{Book, Decision, Effect, Env, Refused, Target, Verified, Why};
+use crate::{Book, Decision, Effect, Env, Refused, Target, Verified, Why, usage};
 
 /// What a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,7 @@ pub(super) fn attach(state: &AgentState) -> Reply {
 pub(super) fn voucher(
     state: &mut AgentState,
     voucher: Verified,
+    is_proved: bool,
     env: &Env<'_, Agent>,
 ) -> Result<Reply, Refused> {
     if voucher.channel() != state.id {
@@ -167,6 +168,10 @@ pub(super) fn voucher(
         return Ok(Reply::Stale { acknowledged: safe.max(state.chain.paid) });
     }
     let known = state.book.best.max(state.chain.paid);
+    if is_proved && cumulative > known && env.kept_open.is_some() {
+        // Its use is not known either. Else a client would be suspended until this meter gets there.
+        usage::raise(state, cumulative);
+    }
     if cumulative >= known {
         state.book.best = state.book.best.max(cumulative);
     }
@@ -199,6 +204,8 @@ impl Taken {
             }
         }
         match answer {
+            // It is stored with the state.
+            _ if decided.state.own.raised != before.own.raised => Self::WithEffects,
             Some(_) if kept => Self::Entered(Box::new(Entry {
                 before: before.book,
                 after: decided.state.book,

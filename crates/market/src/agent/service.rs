@@ -63,7 +63,9 @@ pub(super) fn bound(state: &AgentState) -> Option<Usage> {
     let terms = state.terms.as_deref()?;
     let covered = |amount| privatix_billing::covered(terms, amount);
     let paid = covered(state.book.proven(&state.chain)).saturating_add(terms.max_lag());
-    Some(paid.min(covered(state.chain.deposit)).saturating_add(Usage::new(1)))
+    let bound = paid.min(covered(state.chain.deposit)).saturating_add(Usage::new(1));
+    // The adapter counts from what the meter knows.
+    Some(bound.saturating_sub(state.own.raised))
 }
 
 /// Lets the stopwatches run or stand still.

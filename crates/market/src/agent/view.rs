@@ -50,6 +50,14 @@ impl AgentState {
     }
 }
 
+impl AgentState {
+    /// Whether the agent may sign where the channel stands: its database may lack vouchers after a restore, and a voucher that cannot be
+    /// read does not count.
+    pub const fn may_certify(env: &Env<'_, Agent>) -> bool {
+        env.kept_open.is_none() && env.damaged_voucher.is_none()
+    }
+}
+
 /// What has to be paid in all for what is not paid enough.
 fn resumes(state: &AgentState, env: &Env<'_, Agent>) -> Option<Amount> {
     Some(resumes_at(state.terms.as_deref()?, &service::account(state, env), usage::moment(env.uptime)))

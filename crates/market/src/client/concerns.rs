@@ -10,7 +10,9 @@ use crate::concern::{self, Concern, Known};
 pub(super) fn concerns(state: &ClientState, env: &Env<'_, Client>) -> Vec<Concern> {
     let locked = match state.chain.phase() {
         Phase::Unopened | Phase::Closed { .. } => Amount::ZERO,
-        Phase::Open | Phase::Closing { .. } => state.chain.deposit.saturating_sub(wants::admitted(state)),
+        Phase::Open | Phase::Closing { .. } => {
+            state.chain.deposit.saturating_sub(wants::admitted(state, env))
+        }
     };
     // Nothing is to be admitted in a closed channel.
     let is_needed = !state.own.abandoned && !matches!(state.chain.phase(), Phase::Closed { .. });

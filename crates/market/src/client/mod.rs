@@ -12,6 +12,7 @@ mod own;
 mod owners;
 mod payment;
 mod policy;
+mod proof;
 mod requests;
 mod restored;
 mod service;
@@ -35,8 +36,8 @@ use privatix_channel::{Amount, OnChain, Phase, ServiceStatus, UnderWay, Usage};
 
 use crate::adapter::{Driven, Served};
 use crate::{
-    Concern, Decision, Env, Flight, Input, NotNow, OrderId, Owner, Party, Purpose, Refused, Service, Side,
-    State, Trouble, Uptime,
+    Concern, Decision, Effect, Env, Flight, Input, NotNow, OrderId, Owner, Party, Purpose, Refused, Service,
+    Side, State, Trouble, Uptime,
 };
 use crate::{Verified, adapter, usage};
 
@@ -145,6 +146,28 @@ pub struct Fetched {
     pub is_same: bool,
 }
 
+impl ClientMessage {
+    /// What an answer carries beside what it says; `None` for what is no answer to a voucher or to [`Ask::Attach`].
+    pub const fn carried(&self) -> Option<&Carried> {
+        match self {
+            Self::Paid { carried, .. }
+            | Self::Stale { carried, .. }
+            | Self::Known { carried, .. }
+            | Self::Closing { carried } => Some(carried),
+            Self::Access(_)
+            | Self::AccessNotReady(_)
+            | Self::AccessRefused
+            | Self::InClear
+            | Self::View(_)
+            | Self::Disconnected { .. }
+            | Self::NotNow(_)
+            | Self::Pong
+            | Self::Unanswered { .. }
+            | Self::NotPermitted => None,
+        }
+    }
+}
+
 /// What is reported in the transaction that stores the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -166,7 +189,8 @@ pub enum ClientEffect {
     },
     /// Sign a voucher over this amount in all, and store it. Reported as [`ClientReport::Signed`].
     Sign(Amount),
-    /// Store this signature, which the agent's answer carried, as the best voucher: in the transaction that stores the state.
+    /// Store this signature, which the agent's answer carried, as the best voucher: in the transaction that stores the state. The channel
+    /// is looked at once more then, since the surroundings that depend on the stored voucher are others.
     Adopt(Verified),
     /// Send the best voucher, in place of one that is being sent.
     Send {
@@ -282,11 +306,18 @@ impl Party for Client {
         restored::give_up(&mut next, env, &mut effects);
         facts::apply(&mut next, input, env)?;
         facts::derive(&mut next, env);
+        if let Some(adopted) = adopted(state, &next, input) {
+            effects.push(Effect::Own(ClientEffect::Adopt(adopted)));
+            if next.own.ending.map(|ending| ending.why) != Some(ClientEnd::KeyUsedElsewhere) {
+                let (known, adopted) = (state.book.best, adopted.cumulative());
+                effects.push(Effect::Notify(ClientNotice::Adopted { known, adopted }));
+            }
+        }
         payment::difference(&mut next, env, &mut effects);
         difference::money(state, &mut next, env, &mut effects);
         requests::difference(&mut next, env, &mut effects);
         adapter::drive(&mut next, env, &mut effects);
-        effects.extend(difference::notices(state, &next, env).into_iter().map(crate::Effect::Notify));
+        effects.extend(difference::notices(state, &next, env).into_iter().map(Effect::Notify));
         Ok(Decision { state: next, effects })
     }
 
@@ -339,10 +370,22 @@ impl Party for Client {
     }
 }
 
+/// The voucher that the decision has taken from the agent's answer, if it has taken one.
+fn adopted(before: &ClientState, after: &ClientState, input: &Input<Client>) -> Option<Verified> {
+    let Input::Peer(message) = input else { return None };
+    let best = message.carried()?.best?;
+    (after.book.best != before.book.best).then_some(best)
+}
+
 impl ClientState {
     /// How the channel is paid and topped up: by its own policy, or by that of all channels.
     pub fn billing<'a>(&'a self, env: &Env<'a, Client>) -> &'a privatix_billing::ClientPolicy {
         self.own.billing.as_ref().unwrap_or(&env.policy.billing)
+    }
+
+    /// What was used, as far as this side's meter has reported it or this side has signed for it: what its agent is shown.
+    pub fn counted(&self) -> Usage {
+        usage::counted(self)
     }
 
     /// Where the service stands, in the words of lists: see [`Service::status`]. `instance` is the adapter's present life.
@@ -360,6 +403,14 @@ impl Served for Client {
 
     fn unreported(own: &ClientOwn) -> Usage {
         own.unreported
+    }
+
+    fn raised(own: &ClientOwn) -> Usage {
+        own.raised
+    }
+
+    fn raised_mut(own: &mut ClientOwn) -> &mut Usage {
+        &mut own.raised
     }
 
     fn report_within(policy: &ClientPolicy) -> Option<Duration> {

@@ -73,6 +73,7 @@ impl ClientState {
         let mut state = Self::new(id, descriptor);
         state.terms = Some(Arc::clone(terms));
         super::restored::note(&mut state, env); // nothing of it came back with a backup
+        state.own.proven_in_run = Some(env.run); // nothing was signed for it before
         let mut effects = Vec::new();
         fund(&mut state, ClientPurpose::Open { deposit: needed }, &mut effects);
         Ok(Decision { state, effects })

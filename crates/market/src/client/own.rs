@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Floor, Reach, Request, Restored, Shown};
 use crate::flight::Brings;
+use crate::skip::is_default;
 use crate::{
     Again, Blocked, Ended, Flight, NotNow, OrderId, Purpose, RecoveryId, Service, Stopwatch, Trouble, Uptime,
 };
@@ -29,6 +30,10 @@ pub struct ClientOwn {
     /// What a timed session used, in the measure of the terms, up to the moment in which it was known to run no more. The next
     /// report counts it.
     pub unreported: Usage,
+    /// What was used beyond what the meter counts, at least: it was signed for, and a database that came back from a backup does not know
+    /// the reports.
+    #[serde(skip_serializing_if = "is_default")]
+    pub raised: Usage,
     /// Why the service ends, once that is decided. It is never taken back.
     pub ending: Option<Ended<ClientEnd>>,
     /// When the service ran for the first time.
@@ -55,6 +60,12 @@ pub struct ClientOwn {
     pub pinged: bool,
     /// The last recovery in which the agent answered what it knows of the best voucher.
     pub proven_in: Option<RecoveryId>,
+    /// The last run of the process in which the agent has shown what it knows, or was found to speak version 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proven_in_run: Option<u64>,
+    /// Whether the agent knows less than what it has acknowledged: it came back from a backup, and is sent the best voucher again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub behind: bool,
     /// What the state held when its database came back from a backup.
     pub restored: Option<Restored>,
     /// Why the opening did not succeed, as far as a restored database knows. Another try of it may have succeeded: the chain decides.
@@ -65,7 +76,7 @@ pub struct ClientOwn {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theirs: Option<Shown>,
     /// Whether the connection has ended on which it did. It is asked again then, so that a change is seen soon.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "is_default")]
     pub disconnected: bool,
     /// For how long the agent has suspended the service with a total that is above what is paid for.
     pub apart: Stopwatch,

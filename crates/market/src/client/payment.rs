@@ -4,11 +4,9 @@ use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
 use super::requests::{self, Ask, Reach};
-use super::{
-    AccessStatus, Carried, Client, ClientEffect, ClientEnd, ClientMessage, ClientPurpose, ClientState,
-};
-use super::{Shown, billing, facts, wants};
-use crate::{Effect, Env, Flight, Owner, Refused, Trouble, Verified};
+use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientMessage, ClientPurpose, ClientState};
+use super::{billing, facts, proof, wants};
+use crate::{Effect, Env, Flight, Owner, Refused, Trouble, Verified, usage};
 
 /// What an agent claims beyond what a restored database shows as signed. Below it every voucher would be in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,7 +26,8 @@ pub(super) fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Option<Amoun
         .iter()
         .any(|f: &Flight<ClientPurpose>| matches!(f.purpose, ClientPurpose::RequestClose { .. }));
     let is_served = state.chain.phase() == Phase::Open && own.access == AccessStatus::Here;
-    if !is_served || is_asking || requests::is_unproven(state, env) {
+    let is_unproven = requests::is_unproven(state, env) || !proof::is_proven(state, env);
+    if !is_served || is_asking || is_unproven {
         return None;
     }
     let due = billing::due(state, env)?;
@@ -55,7 +54,7 @@ pub(super) fn is_held_back(state: &ClientState) -> bool {
     if state.own.floor.is_none_or(|floor| floor.accepted) {
         return false;
     }
-    let price = |terms| privatix_billing::due(terms, state.meter.used, state.chain.deposit);
+    let price = |terms| privatix_billing::due(terms, usage::counted(state), state.chain.deposit);
     !state.terms.as_deref().is_some_and(|terms| is_above_floor(state, price(terms)))
 }
 
@@ -128,6 +127,7 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
             _ => None,
         };
     }
+    let is_proved = proof::takes(state, message, env);
     match message {
         ClientMessage::Access(fetched) => requests::fetched(state, fetched, env),
         ClientMessage::AccessNotReady(_) => requests::not_ready(state, env),
@@ -139,39 +139,35 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
                 requests::pause(state, env, |request| request.what == Ask::Access);
             }
         }
-        ClientMessage::Paid { acknowledged, ended, carried } => {
-            takes(state, carried);
-            knows(state, acknowledged, env);
+        ClientMessage::Paid { acknowledged, ended, .. } => {
+            knows(state, acknowledged, is_proved, env);
             answered_ping(state, env);
             if ended {
                 facts::end(state, ClientEnd::AgentEnded, env);
             }
         }
-        ClientMessage::Stale { acknowledged, carried } => {
-            takes(state, carried);
-            knows(state, acknowledged, env);
+        ClientMessage::Stale { acknowledged, .. } => {
+            knows(state, acknowledged, is_proved, env);
             // Where there is a voucher, its repetition is the ping.
             if is_pinging(state) {
                 answered_ping(state, env);
             }
         }
-        ClientMessage::Known { acknowledged, carried } => {
-            takes(state, carried);
-            knows(state, acknowledged, env);
+        ClientMessage::Known { acknowledged, .. } => {
+            knows(state, acknowledged, is_proved, env);
+            state.own.behind = acknowledged < state.book.best;
         }
-        ClientMessage::InClear => state.own.disconnected = false,
-        ClientMessage::View(shown) => shows(state, shown),
-        ClientMessage::Disconnected { connected } => {
-            state.own.disconnected |= state.own.theirs.is_some_and(|known| known.connected <= connected);
-        }
+        ClientMessage::InClear => proof::in_clear(state, env),
+        ClientMessage::View(shown) => proof::shows(state, shown, env),
+        ClientMessage::Disconnected { connected } => proof::disconnected(state, connected),
         ClientMessage::Pong => answered_ping(state, env),
         ClientMessage::NotNow(_) => {
             state.own.peer = Reach::NotNow;
-            requests::pause(state, env, |request| matches!(request.what, Ask::Voucher | Ask::Ping));
+            requests::pause(state, env, |request| request.what != Ask::Access);
         }
-        ClientMessage::Closing { carried } => {
-            takes(state, carried);
-            requests::pause(state, env, |request| request.what == Ask::Voucher);
+        ClientMessage::Closing { .. } => {
+            requests::pause(state, env, |request| matches!(request.what, Ask::Voucher | Ask::Attach));
+            state.own.behind = false;
             facts::end(state, ClientEnd::AgentEnded, env);
         }
         ClientMessage::Unanswered { seq } => requests::unanswered(state, seq, env),
@@ -194,39 +190,19 @@ fn answered_ping(state: &mut ClientState, env: &Env<'_, Client>) {
     }
 }
 
-/// What an answer carries on a proved connection.
-fn takes(state: &mut ClientState, carried: Carried) {
-    if let Some(shown) = carried.view {
-        shows(state, shown);
-    }
-}
-
-/// The agent shows this of the channel.
-fn shows(state: &mut ClientState, shown: Shown) {
-    let known = state.own.theirs;
-    if known.is_none_or(|known| shown.is_newer(known)) {
-        state.own.theirs = Some(shown);
-    }
-    if known.is_none_or(|known| shown.connected > known.connected) {
-        state.own.disconnected = false;
-    }
-}
-
-/// The agent knows of this much.
-fn knows(state: &mut ClientState, acknowledged: Amount, env: &Env<'_, Client>) {
+/// The agent knows of this much, as it says on a connection on which the channel was proved, or on any other.
+fn knows(state: &mut ClientState, acknowledged: Amount, is_proved: bool, env: &Env<'_, Client>) {
     let best = state.book.best;
     let floor = state.own.floor.map_or(Amount::ZERO, |floor| floor.claimed);
     if acknowledged > best.max(floor) {
-        match env.kept_open {
-            // What was signed is not known.
-            None if env.damaged_voucher.is_some() => {}
-            None => return facts::end(state, ClientEnd::AgentClaimsMore, env),
-            // Nobody can have signed that much.
-            Some(_) if acknowledged > state.chain.deposit => {
-                return requests::pause(state, env, |request| request.what == Ask::Voucher);
+        match claim(state, acknowledged, is_proved, env) {
+            Claim::Explained => {}
+            Claim::Open => {
+                let asks = |request: &requests::Request| matches!(request.what, Ask::Voucher | Ask::Attach);
+                return requests::pause(state, env, asks);
             }
-            // The backup does not know all that was signed.
-            Some(_) => state.own.floor = Some(Floor { claimed: acknowledged, accepted: false }),
+            Claim::Lie => return facts::end(state, ClientEnd::AgentClaimsMore, env),
+            Claim::Unproven => state.own.floor = Some(Floor { claimed: acknowledged, accepted: false }),
         }
     }
     state.own.proven_in = env.recovery.or(state.own.proven_in);
@@ -237,8 +213,45 @@ fn knows(state: &mut ClientState, acknowledged: Amount, env: &Env<'_, Client>) {
     }
     // What it was sent is more than it knows: again, but not at once.
     requests::pause(state, env, |request| request.what == Ask::Voucher && request.cumulative > acknowledged);
+    state.own.behind &= acknowledged < best;
     // It knows what it was sent, and a better one may exist by now.
     state.own.requests.retain(|request| request.what != Ask::Voucher || request.until.is_none());
+}
+
+/// What a claim beyond all that this side knows as signed is.
+enum Claim {
+    /// Something that is known here explains it.
+    Explained,
+    /// What would explain it is not known yet.
+    Open,
+    /// Nobody can have signed that.
+    Lie,
+    /// A backup may not know all that was signed. The user decides.
+    Unproven,
+}
+
+fn claim(state: &ClientState, acknowledged: Amount, is_proved: bool, env: &Env<'_, Client>) -> Claim {
+    if is_proved {
+        let is_explained = acknowledged <= state.chain.paid || env.damaged_voucher.is_some();
+        return match is_explained {
+            true => Claim::Explained,
+            // The chain may have paid it.
+            false if !env.chain.is_good() => Claim::Open,
+            // Else it would have shown the voucher.
+            false => Claim::Lie,
+        };
+    }
+    if !proof::is_proven(state, env) {
+        return Claim::Open;
+    }
+    match env.kept_open {
+        // What was signed is not known.
+        None if env.damaged_voucher.is_some() => Claim::Explained,
+        None => Claim::Lie,
+        // Nobody can have signed that much.
+        Some(_) if acknowledged > state.chain.deposit => Claim::Open,
+        Some(_) => Claim::Unproven,
+    }
 }
 
 /// What the chain proves in a recovery was signed, though the backup does not know it.
@@ -253,7 +266,8 @@ pub(super) fn proven_by_chain(state: &mut ClientState, env: &Env<'_, Client>) {
 /// Whether the chain shows more as paid than what this side ever signed.
 pub(super) fn is_overpaid(state: &ClientState, env: &Env<'_, Client>) -> bool {
     let floor = state.own.floor.map_or(Amount::ZERO, |floor| floor.claimed);
-    env.kept_open.is_none() && env.damaged_voucher.is_none() && state.chain.paid > state.book.best.max(floor)
+    let is_known = env.kept_open.is_none() && env.damaged_voucher.is_none() && proof::is_proven(state, env);
+    is_known && state.chain.paid > state.book.best.max(floor)
 }
 
 /// Whether billing is asked about the end: once, when the last use is known.

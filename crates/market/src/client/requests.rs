@@ -4,7 +4,7 @@ use privatix_billing::Terms;
 use privatix_channel::{Amount, Phase};
 use serde::{Deserialize, Serialize};
 
-use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientOwn, ClientState, Fetched, wants};
+use super::{AccessStatus, Client, ClientEffect, ClientEnd, ClientOwn, ClientState, Fetched, proof, wants};
 use crate::flight::next;
 use crate::{Again, Effect, Env, Owner, Uptime, adapter};
 
@@ -73,7 +73,10 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
         return Vec::new();
     }
     let mut asks = Vec::new();
-    if is_unacknowledged(state) || is_unproven(state, env) {
+    if !proof::is_proven(state, env) || (ending.is_none() && own.disconnected) {
+        asks.push(Ask::Attach);
+    }
+    if is_unacknowledged(state) || own.behind || is_unproven(state, env) {
         asks.push(Ask::Voucher);
     }
     if ending.is_none() && state.terms.is_none() {
@@ -82,9 +85,6 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
         && (own.access == AccessStatus::None || refetches(state, env).is_some_and(|at| at <= env.uptime))
     {
         asks.push(Ask::Access);
-    }
-    if ending.is_none() && own.disconnected {
-        asks.push(Ask::Attach);
     }
     let is_away = matches!(own.peer, Reach::Silent | Reach::NotNow) && asks.is_empty();
     if is_away || (ending.is_none() && is_idle(state, env) && !own.pinged) {

@@ -6,7 +6,7 @@ use privatix_billing::TerminateReason;
 use privatix_channel::Phase;
 
 use super::{
-    AccessStatus, Client, ClientEnd, ClientState, Reach, billing, opening, payment, requests, top_up,
+    AccessStatus, Client, ClientEnd, ClientState, Reach, billing, opening, payment, proof, requests, top_up,
 };
 use crate::patience::{self, Limit};
 use crate::{Env, Owner, Stopwatch, Target, Trouble, Why, usage};
@@ -49,7 +49,7 @@ const MOST_EXCUSED: u8 = 8;
 /// | --- | --- |
 /// | `unopened` | not open on chain, no opening on its way, view fresh |
 /// | `no_access` | open, access was not given, view fresh and explained, the agent is asked and answers |
-/// | `unreachable` | the agent is asked, and does not answer, or takes no voucher now, or does not acknowledge the best one; this node's own network works |
+/// | `unreachable` | the agent is asked, and does not answer, or takes no voucher now, or does not acknowledge the best one, or has not shown in this run what it knows; this node's own network works |
 /// | `idle` | the service is as wanted and not paused, no timed session runs, view fresh and explained, the agent answers and has taken all vouchers; begins again once it does not answer |
 /// | `spent` | the deposit is used and paid, view fresh and explained |
 /// | `apart` | served, and the agent has suspended the service with a total above what is paid for |
@@ -60,6 +60,7 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let is_timed = usage::is_timed(state, env);
     let is_spent = billing::ends(state, env) == Some(TerminateReason::DepositSpent);
     let is_unacknowledged = requests::is_unacknowledged(state);
+    let is_unproven = !proof::is_proven(state, env);
     let is_apart = billing::apart(state, env).is_some();
     let settles_after = state.billing(env).settle_after;
     let phase = state.chain.phase();
@@ -72,7 +73,7 @@ pub(super) fn patience(state: &mut ClientState, env: &Env<'_, Client>) {
     let has_access = own.access == AccessStatus::Here;
     let answers = !matches!(own.peer, Reach::Silent | Reach::NotNow);
     // It could keep the deposit without end by an answer that neither takes a payment nor ends the service.
-    let takes_nothing = !answers || is_unacknowledged;
+    let takes_nothing = !answers || is_unacknowledged || is_unproven;
     own.unreachable.hold(takes_nothing && phase == Phase::Open, env.reachable && !own.unasked, now);
     let is_away = own.ending.is_none() && own.unreachable.elapsed(now) >= env.policy.unreachable_notice;
     own.away = is_away.then(|| own.away.unwrap_or(now));

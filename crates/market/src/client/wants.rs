@@ -2,9 +2,9 @@
 
 use privatix_channel::{Amount, Phase};
 
-use super::{Client, ClientEnd, ClientPurpose, ClientState, Reach, opening, payment, service};
+use super::{Client, ClientEnd, ClientPurpose, ClientState, Reach, opening, payment, proof, service};
 use crate::want::Want;
-use crate::{AtStake, Env, Owner, Purpose, Uptime};
+use crate::{AtStake, Env, Owner, Purpose, Uptime, usage};
 
 /// What is wanted so that the deposit comes back.
 pub(super) fn closing(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
@@ -54,7 +54,7 @@ fn request(state: &ClientState, env: &Env<'_, Client>) -> Want<ClientPurpose> {
     let is_gone =
         own.peer == Reach::Silent && own.unreachable.elapsed(env.uptime) >= policy.agent_closes_within;
     if is_at_once(why) || is_gone || own.ended.elapsed(env.uptime) >= policy.agent_closes_within {
-        return now(ClientPurpose::RequestClose { admitted: admitted(state) });
+        return now(ClientPurpose::RequestClose { admitted: admitted(state, env) });
     }
     // They stand still while the chain is not seen, and while this node's own network does not work.
     let is_silent = own.peer == Reach::Silent && !own.unasked;
@@ -92,8 +92,15 @@ impl ClientState {
 
 /// What a close request admits: everything that was signed. The contract pays of it what the deposit covers, also what a top-up has
 /// added that this side's view of the chain does not show. Of a voucher that cannot be read, what the agent has acknowledged is known.
-pub(super) fn admitted(state: &ClientState) -> Amount {
-    state.book.best.max(state.chain.paid).max(state.book.acknowledged)
+///
+/// Where the agent has not shown in this run what it knows, this database may have come back from a backup: what was used and not signed
+/// is admitted, too.
+pub(super) fn admitted(state: &ClientState, env: &Env<'_, Client>) -> Amount {
+    let terms = state.terms.as_deref().filter(|_| !proof::is_proven(state, env));
+    let due = terms.map(|terms| privatix_billing::due(terms, usage::counted(state), state.chain.deposit));
+    let is_used = !usage::counted(state).is_zero();
+    let due = due.filter(|_| is_used).unwrap_or_default();
+    state.book.best.max(state.chain.paid).max(state.book.acknowledged).max(due)
 }
 
 /// Why the service ends.

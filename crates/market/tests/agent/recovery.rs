@@ -1,7 +1,10 @@
 //! Recovery: the database came back from a backup, or the chain took something back.
 
-use privatix_channel::OnChain;
-use privatix_market::{Actual, AgentEnd, AgentOrder, AgentPurpose, Answered, Fate, Input, Stage};
+use privatix_channel::{OnChain, Usage};
+use privatix_market::{
+    Actual, Agent, AgentEnd, AgentMessage, AgentOrder, AgentPurpose, Answered, Fate, Input, Party as _,
+    Stage, Taken,
+};
 
 use crate::support::{HOUR, Run, a, block, closing, open, voucher};
 
@@ -147,4 +150,44 @@ fn a_transaction_that_this_state_does_not_know_bounds_what_is_acknowledged() {
     assert_eq!(run.give(&Input::Tx { seq: 3, purpose, fate: Fate::Mined(block(9)) }), "");
     assert_eq!(run.state.own.seq, 3);
     assert_eq!(run.give(&voucher(70)), "keep 70, kept, paid 60");
+}
+
+/// A voucher on a connection on which the channel was proved.
+fn proved(cumulative: u128) -> Input<Agent> {
+    let Input::Peer(AgentMessage::Voucher { voucher, .. }) = voucher(cumulative) else { unreachable!() };
+    Input::Peer(AgentMessage::Voucher { voucher, used: Some(Usage::ZERO) })
+}
+
+/// Else it would suspend a client that came back from a backup, too, until its own meter gets there.
+#[test]
+fn a_restored_agent_takes_the_use_behind_a_better_voucher() {
+    let mut run = Run::open(200).paid(60).terms(|terms| terms.max_billing_unit_lag = 10);
+    run.used(55);
+    run.kept_open = Some(5_000);
+    let bound = |run: &Run| run.state.bound().unwrap().get();
+    assert_eq!(bound(&run), 71);
+    let decided = Agent::decide(&run.state, &proved(90), &run.env()).unwrap();
+    assert_eq!(
+        Taken::of(&run.state, privatix_channel::Amount::new(90), &decided),
+        Taken::WithEffects,
+        "it is stored with the state"
+    );
+    assert_eq!(run.give(&proved(90)), "keep 90, paid 90");
+    assert_eq!(Agent::used(&run.state, &run.env()), Usage::new(90));
+    assert_eq!(run.state.view(&run.env()).used, Usage::new(90));
+    // Its reports go on from what they know, and so does the adapter's bound.
+    assert_eq!((run.state.meter.used, bound(&run)), (Usage::new(55), 66));
+    run.used(65);
+    assert_eq!(run.state.own.service.why, None);
+    run.used(66);
+    assert_eq!(run.state.own.service.why, Some(privatix_market::Why::Unpaid));
+    // One that comes on any other connection may be that of somebody who has read it on the chain.
+    let mut other = Run::open(200).paid(60);
+    other.kept_open = Some(5_000);
+    other.give(&voucher(90));
+    assert_eq!(Agent::used(&other.state, &other.env()), Usage::new(0));
+    // Once a newer one than the backup is here, a payment raises nothing.
+    run.kept_open = None;
+    run.give(&proved(120));
+    assert_eq!(Agent::used(&run.state, &run.env()), Usage::new(101));
 }

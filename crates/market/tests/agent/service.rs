@@ -26,7 +26,7 @@ fn a_service_runs_as_it_is_paid() {
     };
     let running = (Target::Running, None);
     let suspended = |why| (Target::Suspended, Some(why));
-    let rows = [
+    let rows = vec![
         ("within the lag", Run::open(100).paid(10), 50, running),
         ("beyond the lag", Run::open(100).paid(10), 51, suspended(Why::Unpaid)),
         ("deposit used, not paid", Run::open(100).paid(60), 100, suspended(Why::DepositReached)),

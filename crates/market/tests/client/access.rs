@@ -12,6 +12,7 @@ use crate::support::{HOUR, Run, a, closed, closing, open};
 fn without_access() -> Run {
     let mut run = Run::open(100);
     run.state.own = ClientOwn::default();
+    run.state.own.proven_in_run = Some(0);
     run
 }
 
@@ -235,6 +236,7 @@ fn the_time_to_give_access_stands_still_while_that_is_not_the_agents_fault() {
 fn fault_30_a_pause_before_the_access_is_here_is_kept() {
     let mut run = Run::open(100);
     run.state.own = ClientOwn::default();
+    run.state.own.proven_in_run = Some(0);
     assert_eq!(run.give(&Input::Look), "ask 1 Access");
     assert_eq!(run.owners(), "time 4600 s, peer 1 until 1060 s");
     run.give(&Input::Order(ClientOrder::Pause));
@@ -253,6 +255,7 @@ fn an_agent_that_gives_no_access_is_waited_for_while_it_answers() {
     let new = || {
         let mut run = Run::open(100);
         run.state.own = ClientOwn::default();
+        run.state.own.proven_in_run = Some(0);
         run.give(&Input::Look);
         run
     };

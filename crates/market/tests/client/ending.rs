@@ -222,6 +222,7 @@ fn an_agent_that_cannot_be_reached_is_not_waited_for_to_close() {
 fn fault_82_an_agent_that_nobody_asks_is_not_silent() {
     let mut waiting = Run::open(100);
     waiting.state.own = ClientOwn::default();
+    waiting.state.own.proven_in_run = Some(0);
     assert_eq!(waiting.give(&Input::Look), "ask 1 Access");
     let mut unpaid = Run::open(100);
     unpaid.used(10);

@@ -2,7 +2,9 @@
 //! becomes final within a bound.
 
 use privatix_billing::{Billing, Measure, Percent, TopUpAmount, TopUpPolicy};
-use privatix_channel::{ChainTime, CloseRequest, Closure, Ending as End, LogPosition, OnChain, Usage};
+use privatix_channel::{
+    Amount, ChainTime, CloseRequest, Closure, Ending as End, LogPosition, OnChain, Usage,
+};
 use privatix_market::*;
 use proptest::prelude::*;
 
@@ -113,7 +115,9 @@ impl World {
         let state = &self.run.state;
         let deposit = state.chain.deposit;
         assert!(a(due) <= deposit, "signed {due} above the deposit of {deposit}");
-        let price = privatix_billing::due(state.terms.as_ref().unwrap(), state.meter.used, deposit);
+        let used = state.meter.used.saturating_add(state.own.raised);
+        let price = privatix_billing::due(state.terms.as_ref().unwrap(), used, deposit);
+        assert_eq!(state.own.proven_in_run, Some(self.run.process), "signed {due} before the proof");
         assert!(self.is_timed || a(due) <= price, "signed {due}, and {price} was due");
         let asks = |f: &Flight<ClientPurpose>| matches!(f.purpose, ClientPurpose::RequestClose { .. });
         assert!(!state.own.flights.iter().any(asks), "signed {due} while a close request is under way");
@@ -137,6 +141,7 @@ impl World {
                 Ask::Access => {
                     ClientMessage::Access(Fetched { number: None, is_same: request.seq.is_multiple_of(2) })
                 }
+                Ask::Attach => ClientMessage::Known { acknowledged, carried: proved(None) },
                 _ => ClientMessage::Pong,
             });
         }
@@ -330,6 +335,17 @@ impl World {
                 let abandons = value.is_multiple_of(9);
                 self.give(&if abandons { Input::Order(ClientOrder::Abandon) } else { Input::Look });
             }
+            36 => {
+                self.run.process += 1;
+                self.give(&Input::Look);
+            }
+            37 => self.peer(ClientMessage::InClear),
+            38 => {
+                // A better one than this side knows, or one of before.
+                let best = a(value.into());
+                self.peer(ClientMessage::Known { acknowledged: best, carried: proved(Some(best)) });
+            }
+            39 => self.peer(ClientMessage::Known { acknowledged: a(value.into()), carried: proved(None) }),
             _ => {}
         }
     }
@@ -411,6 +427,12 @@ impl World {
     }
 }
 
+/// What an answer carries on a connection on which the channel was proved.
+fn proved(best: Option<Amount>) -> Carried {
+    let best = best.map(|best| Verified::check(&Signed, &(id(), best.get())).unwrap());
+    Carried { view: Some(crate::meters::view(0, 0, 0)), best }
+}
+
 fn close(truth: &mut OnChain, at: LogPosition) {
     let refund = truth.deposit.saturating_sub(truth.paid);
     truth.closed = Some(End { refund, closure: Closure::ByAgent, block: at.block });
@@ -423,7 +445,7 @@ proptest! {
     fn every_state_has_an_owner_that_leads_on_and_the_channel_becomes_final(
         is_served: bool,
         is_timed: bool,
-        steps in prop::collection::vec((0..36_u8, 0..120_u64), 0..60),
+        steps in prop::collection::vec((0..40_u8, 0..120_u64), 0..60),
     ) {
         let mut world = World::new(is_served, is_timed);
         for (kind, value) in steps {

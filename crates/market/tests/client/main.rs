@@ -11,6 +11,7 @@ mod liveness;
 mod meters;
 mod opening;
 mod payment;
+mod proof;
 mod recovery;
 mod rows;
 mod service;

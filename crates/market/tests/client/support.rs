@@ -42,6 +42,8 @@ pub(crate) struct Run {
     /// What may be spent, beyond what is reserved.
     pub(crate) left: Option<u128>,
     pub(crate) instance: u64,
+    /// The run of the process.
+    pub(crate) process: u64,
     /// What was shown by the last decision.
     pub(crate) notices: Vec<ClientNotice>,
     /// The orders that the last decision took: number, amount, whether the policy gave it.
@@ -64,6 +66,7 @@ impl Run {
             damaged: false,
             left: None,
             instance: 0,
+            process: 0,
             notices: Vec::new(),
             taken: Vec::new(),
         }
@@ -75,6 +78,7 @@ impl Run {
         state.chain = open(deposit, 0);
         state.terms = Some(Arc::new(terms(|_| {})));
         state.own.access = AccessStatus::Here;
+        state.own.proven_in_run = Some(0);
         let service = &mut state.own.service;
         (service.target, service.actual, service.why) = (Target::Running, Actual::Running, None);
         Self::of(state)
@@ -134,7 +138,7 @@ impl Run {
         (env.reachable, env.damaged_voucher) = (self.reachable, self.damaged.then_some(Amount::ZERO));
         env.budget.overall = self.left.map(Amount::new);
         env.next_order = self.next_order();
-        env.instance = self.instance;
+        (env.instance, env.run) = (self.instance, self.process);
         env
     }
 
@@ -279,6 +283,7 @@ pub(crate) fn show(effect: &Effect<Client>) -> String {
     match effect {
         Effect::Submit { seq, purpose, .. } => format!("submit {seq} {}", show_purpose(*purpose)),
         Effect::Cancel { seq } => format!("cancel {seq}"),
+        Effect::Own(ClientEffect::Adopt(voucher)) => format!("adopt {}", voucher.cumulative()),
         Effect::Own(ClientEffect::Sign(due)) => format!("sign {due}"),
         Effect::Own(ClientEffect::Send { seq, cumulative, .. }) => format!("send {seq} {cumulative}"),
         Effect::Own(ClientEffect::Ask { seq, what, .. }) => format!("ask {seq} {what:?}"),

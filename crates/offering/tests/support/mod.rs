@@ -49,6 +49,7 @@ pub(crate) fn message() -> OfferingMessage {
         country: "NL".parse().unwrap(),
         ip_type: Some(IpType::Datacenter),
         addresses: vec![],
+        protocol: None,
         supply: 10,
         terms: TermsDraft {
             unit: Unit { name: "MiB".into(), measure: Measure::Bytes, size: 1_048_576 },

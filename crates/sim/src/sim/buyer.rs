@@ -100,7 +100,7 @@ impl Sim<'_> {
         (env.chain.fresh, env.chain.skew) = (buyer.is_fresh, buyer.skew(self.now));
         env.chain.explained = buyer.is_explained;
         env.chain.challenge = self.scenario.world.challenge();
-        env.instance = buyer.instance;
+        (env.instance, env.run) = (buyer.instance, buyer.run);
         env.reachable = buyer.is_reachable;
         env.next_order = buyer.next_order();
         env.budget.overall =
@@ -250,6 +250,11 @@ impl Sim<'_> {
                         let input = Input::Report(ClientReport::Signed(signed));
                         shown = self.rows.is_some().then(|| format!("{input:?}"));
                         turn.push(input);
+                    }
+                    Effect::Own(ClientEffect::Adopt(voucher)) => {
+                        self.check_adopted(channel, voucher.cumulative());
+                        buyer.signed = voucher.cumulative();
+                        turn.push(Input::Look);
                     }
                     Effect::Own(ClientEffect::TakeOrder { order, amount, .. }) => {
                         buyer.reserve(order, amount);
@@ -448,6 +453,7 @@ impl Sim<'_> {
         }
         buyer.is_up = true;
         buyer.life += 1;
+        buyer.run += 1;
         buyer.started = (self.now, buyer.uptime);
         (buyer.is_fresh, buyer.seen_at) = (false, 0);
         (buyer.wake, buyer.chain_wake, buyer.call) = (None, None, None);
@@ -475,21 +481,6 @@ impl Sim<'_> {
             buyer.dropped.retain(|(of, _)| *of != seq);
         }
         self.buyer_input(channel, buyer, |_| (), Input::Look);
-    }
-
-    /// The database of a client is lost, and its copy takes its place. What was to be paid for is dropped.
-    pub(super) fn restore_buyer(&mut self, channel: usize, buyer: &mut Buyer) {
-        if !buyer.restore() {
-            return;
-        }
-        self.ledgers[channel].was_restored_at_client = true;
-        buyer.crash = None;
-        buyer.is_up = false;
-        buyer.adapter += 1;
-        buyer.actual = privatix_market::Actual::Absent;
-        self.end_session(channel);
-        self.start_buyer(channel, buyer);
-        buyer.back_up();
     }
 
     /// The machine sleeps. Its processes do nothing, and their uptime stands still.
@@ -565,6 +556,12 @@ impl Sim<'_> {
         request: Option<crate::buyer::Asking>,
     ) {
         let Some(crate::buyer::Asking { life, until, .. }) = request else { return };
+        if self.speaks_2(channel) {
+            if self.delays.chance(95) {
+                self.deliver_in_order(channel, life, until, message);
+            }
+            return;
+        }
         let event = BuyerEvent::Message { life, until, message };
         if self.delays.chance(95) {
             let pause = self.delays.between(20, 2_000);

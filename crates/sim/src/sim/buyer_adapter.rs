@@ -65,7 +65,7 @@ impl Sim<'_> {
         let (now, measure) = (self.now, self.measure());
         let service = &mut self.adapter.services[channel];
         service.count(measure, now);
-        let total = (service.used.saturating_sub(buyer.drift), service.session.is_some());
+        let total = (service.used.saturating_sub(buyer.drift + buyer.lost), service.session.is_some());
         self.check_use(channel);
         if !buyer.is_up || self.now < buyer.until.hang || total == buyer.reported {
             return;

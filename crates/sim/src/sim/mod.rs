@@ -9,6 +9,7 @@ mod moves;
 mod rogue;
 mod service;
 mod shell;
+mod views;
 mod vouchers;
 mod wire;
 
@@ -152,6 +153,8 @@ enum Message {
         is_forged: bool,
     },
     Access,
+    /// The client proves its channel.
+    Attach,
     /// Any answer will do.
     Ping,
 }
@@ -239,6 +242,8 @@ pub(crate) struct Sim<'a> {
     /// How many sides of commits the process survives before it dies: each commit has two, before and after.
     crash: Option<u64>,
     is_quiet: bool,
+    /// When the last message of a connection arrives, to the agent and to the client.
+    arrivals: Vec<[u64; 2]>,
     delays: Dice,
     blocks: Dice,
     /// What endpoints show, and whether a monitor or a transactor looks first.
@@ -274,6 +279,7 @@ impl<'a> Sim<'a> {
             wakes: vec![None; count],
             chain_wakes: vec![None; count],
             calls: vec![None; count],
+            views: vec![None; count],
         };
         let client = |(n, kind): (usize, &_)| {
             Client::new(*kind, Dice::new(seed, 100 + n as u64), world.duration * 1_000)
@@ -301,6 +307,7 @@ impl<'a> Sim<'a> {
             until: Until::default(),
             crash: None,
             is_quiet: false,
+            arrivals: vec![[0; 2]; count],
             delays: Dice::new(seed, 4),
             blocks: Dice::new(seed, 5),
             views: Dice::new(seed, 8),
@@ -448,7 +455,8 @@ impl<'a> Sim<'a> {
         self.crash = None;
         self.start();
         for channel in 0..self.clients.len() {
-            self.adapter.services[channel].drift = 0;
+            let service = &mut self.adapter.services[channel];
+            (service.drift, service.ahead) = (0, 0);
             self.consume(channel, 0);
             self.order(channel, AgentOrder::Resume);
             self.with_buyer(channel, |sim, buyer| {

@@ -140,7 +140,7 @@ impl Sim<'_> {
         service.count(measure, now);
         if measure == Measure::Seconds {
             // A session begins, or ends.
-            let may_run = more > 0 && service.runs() && service.used < service.bound;
+            let may_run = more > 0 && service.runs() && service.has_room();
             service.session = if may_run { service.session.or(Some(now)) } else { None };
         } else {
             service.consume(more);
@@ -177,7 +177,8 @@ impl Sim<'_> {
                 self.replace_blocks(self.scenario.world.final_depth - 1 + depth);
             }
             Fault::BackUp => self.back_up(),
-            Fault::Restore => self.restore(),
+            Fault::Restore => self.restore(true),
+            Fault::RestoreUnnoted => self.restore(false),
             Fault::Lag(seconds) => self.until.lag = end(seconds),
             Fault::Lie(seconds) => self.until.lie = end(seconds),
             Fault::Hide(seconds) => {
@@ -193,6 +194,7 @@ impl Sim<'_> {
             Fault::Refuse(seconds) => self.until.refuse = end(seconds),
             Fault::AdapterCrash => self.restart_adapter(),
             Fault::Drift(by) => self.adapter.services[channel].drift = by,
+            Fault::Overcount(by) => self.adapter.services[channel].ahead = by,
             Fault::Drop => {
                 let (now, measure) = (self.now, self.measure());
                 let service = &mut self.adapter.services[channel];

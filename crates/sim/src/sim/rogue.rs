@@ -1,13 +1,14 @@
 //! A hostile agent, scripted: it serves as it likes, claims too much, answers late or never, and closes at the worst moment.
 
 use privatix_channel::model::Call;
-use privatix_channel::{Amount, Phase};
-use privatix_market::{Actual, Carried, ClientMessage, Fetched};
+use privatix_channel::{AgentView, Amount, Phase, ServiceState, Usage};
+use privatix_market::{Actual, Carried, ClientMessage, Fetched, Shown, Uptime, Verified};
 
 use super::wire::lie;
 use super::{Message, Sim};
 use crate::buyer::Asking;
 use crate::chain::AGENT;
+use crate::node::Tags;
 use crate::scenario::amount;
 
 impl Sim<'_> {
@@ -17,6 +18,9 @@ impl Sim<'_> {
         let is_gone = if self.is_quiet { channel.is_multiple_of(2) } else { self.delays.chance(10) };
         if is_gone {
             return self.not_answered(channel, request);
+        }
+        if self.is_cut(channel, request) {
+            return;
         }
         if self.is_quiet && message != Message::Access {
             match self.scenario.seed % 3 {
@@ -36,11 +40,40 @@ impl Sim<'_> {
             Message::Access if n < 20 => ClientMessage::AccessNotReady(None),
             Message::Access => ClientMessage::Access(Fetched { number: None, is_same: false }),
             Message::Ping => ClientMessage::Pong,
+            Message::Attach => ClientMessage::Known { acknowledged: best, carried: Carried::default() },
             Message::Voucher { cumulative, .. } => {
                 ClientMessage::Paid { acknowledged: cumulative, ended: false, carried: Carried::default() }
             }
         };
+        let answer = if self.speaks_2(channel) { self.claims(channel, answer) } else { answer };
         self.reply_to_buyer(channel, answer, request);
+    }
+
+    /// The same on a connection on which the channel was proved: with a view that is not true, and a signature that is.
+    fn claims(&mut self, channel: usize, mut answer: ClientMessage) -> ClientMessage {
+        let (n, more) = (self.delays.below(64), self.delays.below(400));
+        let best = self.signed(channel, n).filter(|_| n < 40);
+        let (id, descriptor) = self.chain.channels[channel];
+        let voucher = |best| Verified::check(&Tags(descriptor.signer), &(id, best, descriptor.signer)).ok();
+        let used = self.adapter.services[channel].used;
+        let is_suspended = n.is_multiple_of(2);
+        let view = AgentView {
+            number: self.now,
+            used: Usage::new(if n.is_multiple_of(5) { u64::MAX } else { used + more }),
+            service: if is_suspended { ServiceState::Suspended } else { ServiceState::Running },
+            reason: None,
+            resumes_at: is_suspended.then(|| amount(more * 10)),
+            access: 0,
+        };
+        let shown = Shown { connected: Uptime::default(), view };
+        if let ClientMessage::Paid { carried, .. }
+        | ClientMessage::Stale { carried, .. }
+        | ClientMessage::Known { carried, .. }
+        | ClientMessage::Closing { carried } = &mut answer
+        {
+            *carried = Carried { view: Some(shown), best: best.and_then(voucher) };
+        }
+        answer
     }
 
     /// Acts of its own.

@@ -127,7 +127,7 @@ impl Sim<'_> {
             return;
         }
         let service = &mut self.adapter.services[channel];
-        let total = (service.used.saturating_sub(service.drift), service.session.is_some());
+        let total = (service.counted(), service.session.is_some());
         if total != service.reported {
             service.reported = total;
             let (used, running) = (Usage::new(total.0), total.1);

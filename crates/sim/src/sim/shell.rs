@@ -226,6 +226,7 @@ impl Sim<'_> {
             self.memory.wakes[channel] = at;
             self.schedule_wake(channel);
         }
+        self.notify(channel, &state, &env);
         self.raise(channel);
         let asked = state.own.service.asked;
         let asked_for = self.memory.calls[channel].map(|(_, seq)| seq);
@@ -311,6 +312,7 @@ impl Sim<'_> {
         self.memory.wakes = vec![None; count];
         self.memory.chain_wakes = vec![None; count];
         self.memory.calls = vec![None; count];
+        self.memory.views = vec![None; count];
         self.memory.instance = self.adapter.instance;
         let life = self.memory.life;
         self.after(10_000, Event::Tick { life });

@@ -18,6 +18,9 @@ impl Sim<'_> {
         if self.is_rogue(channel) {
             return self.cheat(channel, message, request);
         }
+        if self.is_cut(channel, request) {
+            return;
+        }
         let is_heard = self.memory.is_up && self.now >= self.until.offline;
         if !is_heard {
             return self.not_answered(channel, request);
@@ -28,22 +31,26 @@ impl Sim<'_> {
             Message::Access if !self.disk.channels[channel].is_known => {
                 return self.reply_to_buyer(channel, ClientMessage::AccessNotReady(None), request);
             }
-            Message::Voucher { .. } if !self.disk.channels[channel].is_known => {
+            Message::Voucher { .. } | Message::Attach if !self.disk.channels[channel].is_known => {
                 return self.reply_to_buyer(channel, ClientMessage::NotNow(None), request);
             }
             _ => {}
         }
         let (id, descriptor) = self.chain.channels[channel];
+        self.ledgers[channel].is_replayed |= request.is_none();
         let sent = message;
         let message = match message {
             Message::Access => AgentMessage::Access,
             Message::Ping => return,
+            Message::Attach => AgentMessage::Attach,
             Message::Voucher { cumulative, is_forged } => {
                 let signer = if is_forged { AGENT } else { descriptor.signer };
                 let Ok(voucher) = Verified::check(&Tags(descriptor.signer), &(id, cumulative, signer)) else {
                     return;
                 };
-                AgentMessage::Voucher { voucher, used: None }
+                let meter = self.buyers[channel].as_ref().map(|buyer| buyer.state.meter.used);
+                let used = meter.filter(|_| request.is_some() && self.speaks_2(channel));
+                AgentMessage::Voucher { voucher, used }
             }
         };
         if matches!(message, AgentMessage::Voucher { .. }) && self.is_written(channel) {
@@ -136,7 +143,8 @@ impl Sim<'_> {
     pub(super) fn answer(&mut self, channel: usize, reply: Reply, request: Option<Asking>) {
         if let Reply::Paid { acknowledged, .. }
         | Reply::Kept { acknowledged }
-        | Reply::Stale { acknowledged } = reply
+        | Reply::Stale { acknowledged }
+        | Reply::Known { acknowledged } = reply
         {
             self.check_answer(channel, acknowledged);
             if request.is_none() && self.delays.chance(95) && self.now >= self.until.offline {
@@ -145,21 +153,20 @@ impl Sim<'_> {
             }
         }
         if self.now >= self.until.offline {
-            self.reply_to_buyer(channel, on_the_wire(reply), request);
+            let carried = self.carried(channel, reply, request);
+            self.reply_to_buyer(channel, on_the_wire(reply, carried), request);
         }
     }
 }
 
-/// An answer as the messages of protocol 1 carry it.
-fn on_the_wire(reply: Reply) -> ClientMessage {
+/// An answer as messages carry it.
+const fn on_the_wire(reply: Reply, carried: Carried) -> ClientMessage {
     match reply {
-        Reply::Paid { acknowledged, ended } => {
-            ClientMessage::Paid { acknowledged, ended, carried: Carried::default() }
-        }
-        Reply::Known { acknowledged } => ClientMessage::Known { acknowledged, carried: Carried::default() },
-        Reply::Stale { acknowledged } => ClientMessage::Stale { acknowledged, carried: Carried::default() },
+        Reply::Paid { acknowledged, ended } => ClientMessage::Paid { acknowledged, ended, carried },
+        Reply::Known { acknowledged } => ClientMessage::Known { acknowledged, carried },
+        Reply::Stale { acknowledged } => ClientMessage::Stale { acknowledged, carried },
         Reply::Kept { .. } | Reply::NoSigner | Reply::NotOpen { closed: true } => {
-            ClientMessage::Closing { carried: Carried::default() }
+            ClientMessage::Closing { carried }
         }
         Reply::Access => ClientMessage::Access(Fetched { number: None, is_same: false }),
         Reply::NotReady(Why::StaleView) => ClientMessage::AccessNotReady(Some(NotNow::StaleView)),

@@ -6,6 +6,7 @@ use privatix_market::{
 };
 
 use super::moves::sooner;
+use super::views::Way;
 use super::{BuyerEvent, Event, Message, Sim};
 use crate::buyer::{Asking, Buyer};
 use crate::choice::hash;
@@ -21,6 +22,7 @@ impl Sim<'_> {
                 (seq, until, Message::Voucher { cumulative, is_forged: false })
             }
             ClientEffect::Ask { seq, what: Ask::Access, until } => (seq, until, Message::Access),
+            ClientEffect::Ask { seq, what: Ask::Attach, until } => (seq, until, Message::Attach),
             ClientEffect::Ask { seq, what: Ask::Ping, until } => {
                 // Where there is a voucher, its repetition is the ping.
                 let cumulative = buyer.state.book.best;
@@ -32,7 +34,14 @@ impl Sim<'_> {
                 return self.violate(Some(channel), Rule::Invariant(3), &what);
             }
         };
-        let asking = Asking { seq, life: buyer.life, until: self.moment(buyer, until) };
+        let sent = if let Message::Voucher { cumulative, .. } = message { cumulative } else { Amount::ZERO };
+        let asking = Asking { seq, life: buyer.life, until: self.moment(buyer, until), sent };
+        if message == Message::Attach && !self.speaks_2(channel) {
+            // Its node knows that.
+            let (life, until) = (asking.life, asking.until);
+            let what = BuyerEvent::Message { life, until, message: ClientMessage::InClear };
+            return self.after(20, Event::Buyer { channel, what });
+        }
         // Its job does not run in time: nobody is asked, and nobody reports.
         let is_queued = hash(self.scenario.seed, 8, u64::from(seq)).is_multiple_of(32);
         let is_queued = self.now < buyer.until.queued || (self.scenario.world.users && is_queued);
@@ -44,6 +53,14 @@ impl Sim<'_> {
         self.after(last, unanswered(channel, asking));
         if self.now < buyer.until.offline {
             return self.not_answered(channel, Some(asking));
+        }
+        if self.speaks_2(channel) {
+            if self.delays.chance(95) {
+                let pause = self.delays.between(20, 3_000);
+                let pause = self.in_order(channel, Way::ToAgent, pause);
+                self.after(pause, Event::ToAgent { channel, message, request: Some(asking) });
+            }
+            return;
         }
         if self.delays.chance(95) {
             let pause = self.delays.between(20, 3_000);
@@ -152,10 +169,14 @@ impl Sim<'_> {
 
     /// Somebody on the wire answers in the agent's place.
     pub(super) fn forge_answer(&mut self, channel: usize, n: u64) {
+        if self.speaks_2(channel) {
+            return; // nobody can
+        }
         self.ledgers[channel].is_forged = true;
         self.with_buyer(channel, |sim, buyer| {
             let Some(request) = buyer.state.own.requests.first() else { return };
-            let asking = Asking { seq: request.seq, life: buyer.life, until: sim.now + 60_000 };
+            let (seq, sent) = (request.seq, request.cumulative);
+            let asking = Asking { seq, life: buyer.life, until: sim.now + 60_000, sent };
             let acknowledged = buyer.state.book.best.saturating_add(amount(n / 8));
             sim.reply_to_buyer(channel, lie(n, acknowledged), Some(asking));
         });
@@ -174,7 +195,8 @@ impl Sim<'_> {
                 Fault::Crash(commits) => buyer.crash = Some(commits),
                 Fault::Stale(seconds) => until.stale = end(seconds),
                 Fault::BackUp => buyer.back_up(),
-                Fault::Restore => sim.restore_buyer(channel, buyer),
+                Fault::Restore => sim.restore_buyer(channel, buyer, true),
+                Fault::RestoreUnnoted => sim.restore_buyer(channel, buyer, false),
                 Fault::Lag(seconds) => until.lag = end(seconds),
                 Fault::Lie(seconds) => until.lie = end(seconds),
                 Fault::Hide(seconds) => {
@@ -217,6 +239,7 @@ impl Sim<'_> {
                 | Fault::DeepReorg(_)
                 | Fault::Unexplained(_)
                 | Fault::GasSpike(_)
+                | Fault::Overcount(_)
                 | Fault::AdapterCrash => {}
             }
         });
@@ -224,7 +247,7 @@ impl Sim<'_> {
 }
 
 /// The report that a request was not answered.
-const fn unanswered(channel: usize, Asking { seq, life, until }: Asking) -> Event {
+const fn unanswered(channel: usize, Asking { seq, life, until, .. }: Asking) -> Event {
     let message = ClientMessage::Unanswered { seq };
     Event::Buyer { channel, what: BuyerEvent::Message { life, until, message } }
 }

@@ -157,11 +157,11 @@ fn the_frames_about_a_channel_that_is_proved_are_these() {
     }
     let notice = Notice { channel, view: suspended };
     put("S", &|out| put_notice(out, &notice));
-    let said: String = frames
-        .iter()
-        .map(|(who, length, body)| format!("{who} {length} {}\n", String::from_utf8_lossy(body)))
-        .collect();
-    assert_eq!(block("text attached"), said);
+    let lines =
+        frames.iter().map(|(who, length, body)| format!("{who} {length} {}", String::from_utf8_lossy(body)));
+    let said: Vec<String> = lines.collect();
+    let written = block("text attached");
+    assert_eq!(written.lines().collect::<Vec<_>>(), said);
 
     // And each is understood.
     let bodies: Vec<&BytesMut> = frames.iter().map(|(_, _, body)| body).collect();

@@ -264,6 +264,19 @@ impl<'a> Connection<'a> {
                     Instant::now()
                 });
             }
+            Request::Receipt(channel) => {
+                let is_attached = self.attached.has(channel);
+                self.calls.spawn(async move {
+                    let answer = if is_attached {
+                        caller.call(|service| service.receipt(channel)).await
+                    } else {
+                        Err(Refusal::NotProved)
+                    };
+                    respond(&answers, reply, answer.map(|receipt| Answer::Receipt(Box::new(receipt)))).await;
+                    drop(serving);
+                    Instant::now()
+                });
+            }
             Request::Pay(Payment { voucher, used }) => {
                 self.shared.counters.payment();
                 if let Some(first) = self.lanes.enter(Pending { voucher, used, reply }) {

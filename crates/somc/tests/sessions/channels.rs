@@ -15,7 +15,7 @@ use privatix_channel::{
     AgentView, Amount, ChannelDescriptor, ChannelId, OfferingHash, ServiceState, SignedVoucher, Usage,
     Voucher, sign_voucher,
 };
-use privatix_offering::{AccessRequest, ChannelProof, SealedAccess};
+use privatix_offering::{AccessRequest, ChannelProof, Receipt, SealedAccess, SignedReceipt};
 use privatix_somc::{
     CallerSession, Client, ClientError, ClientLimits, DirectTransport, Notice, Paid, Peer, Refusal,
     RetryPolicy, Service, Standing, VersionRange,
@@ -111,6 +111,21 @@ impl Service for Books {
         Ok(Standing { cumulative, view: self.view(), voucher })
     }
 
+    async fn receipt(&self, channel: ChannelId) -> Result<SignedReceipt, Refusal> {
+        let view = self.view();
+        let receipt = Receipt {
+            channel,
+            agent: agent().address(),
+            cumulative: Amount::new(7),
+            used: view.used,
+            service: view.service,
+            reason: view.reason,
+            block: 5,
+            block_hash: B256::repeat_byte(5),
+        };
+        SignedReceipt::sign(receipt, &domain(), None, &agent()).map_err(|_| Refusal::Internal)
+    }
+
     async fn pay_attached(&self, voucher: SignedVoucher, used: Option<Usage>) -> Result<Standing, Refusal> {
         if let Some(gate) = &self.gate {
             gate.notified().await;
@@ -178,6 +193,19 @@ async fn a_proof_counts_for_its_session_and_its_signer_only() {
     // And then nothing but the voucher counts.
     soon(client.pay_attached(voucher(1, 5), Usage::new(3))).await.unwrap_err();
     assert_eq!(*books.used.lock(), []);
+}
+
+#[tokio::test]
+async fn a_receipt_is_for_whoever_proved_the_channel() {
+    let books = Arc::new(Books::default());
+    let running = running(&books).await;
+    let (client, stranger) = (running.client().await, running.client().await);
+    soon(client.attach(proof(1, &client))).await.unwrap();
+    let receipt = soon(client.receipt(channel(1))).await.unwrap();
+    let said = receipt.verify(&domain(), agent().address(), None).unwrap();
+    assert_eq!((said.channel, said.cumulative), (channel(1), Amount::new(7)));
+    let refused = soon(stranger.receipt(channel(1))).await.unwrap_err();
+    assert_eq!(refused.refusal(), Some(&Refusal::NotProved));
 }
 
 #[tokio::test]
