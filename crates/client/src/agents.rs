@@ -164,13 +164,9 @@ impl NodeAgents {
         };
         let (sealed, number) = peer.on_connection(ask).await.map_err(|error| heard(&peer, error))??;
         let opened = crate::access::open(node, channel, offering.message().template, &sealed, &key).await?;
-        match opened {
-            Ok(access) => {
-                tokio::spawn(Arc::clone(&self.sessions).hear(peer, *channel));
-                Ok(GivenAccess { access, number })
-            }
-            Err(error) => Err(Unheard::Unusable(error.to_string())),
-        }
+        let access = opened.map_err(|error| Unheard::Unusable(error.to_string()))?;
+        tokio::spawn(Arc::clone(&self.sessions).hear(peer, *channel));
+        Ok(GivenAccess { access, number })
     }
 }
 

@@ -137,6 +137,15 @@ pub enum ClientMessage {
     NotPermitted,
 }
 
+/// Access that an agent gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its number. Version 1 of the messages has none.
+    pub number: Option<u32>,
+    /// Whether it is the one that was here before.
+    pub is_same: bool,
+}
+
 impl ClientMessage {
     /// What an answer carries beside what it says; `None` for what is no answer to a voucher or to [`Ask::Attach`].
     pub const fn carried(&self) -> Option<&Carried> {
@@ -157,15 +166,6 @@ impl ClientMessage {
             | Self::NotPermitted => None,
         }
     }
-}
-
-/// Access that an agent gave.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fetched {
-    /// Its number. Version 1 of the messages has none.
-    pub number: Option<u32>,
-    /// Whether it is the one that was here before.
-    pub is_same: bool,
 }
 
 /// What is reported in the transaction that stores the state.
