@@ -2,14 +2,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use alloy::primitives::Address;
-use async_trait::async_trait;
 use futures::future::join_all;
 use privatix_adapter as adapter;
 use privatix_chain::TxId;
-use privatix_channel::{
-    Amount, ChannelId, ChannelStatus, OfferingHash, OfferingStatus, Period, ServiceStatus, SignedVoucher,
-    Usage,
-};
+use privatix_channel::{Amount, ChannelId, ChannelStatus, OfferingHash, Period, ServiceStatus, Usage};
 use privatix_db::Conn;
 use privatix_jobs::Pushed;
 use privatix_market::batch::BatchPolicy;
@@ -18,14 +14,8 @@ use privatix_market::{AgentOrder, AgentPolicy, AgentState, EffectId, Input, Orde
 use privatix_node::drive::{Drive, DriveSlowly};
 use privatix_node::shell::{Applied, NotApplied};
 use privatix_node::{Decider, Given, Node, NodeError, NodeParts, OfferingDecider, RecoveryPhase, after};
-use privatix_offering::{
-    AccessRequest, Addresses, ChannelProof, DescribedAccessRequest, SealedAccess, SignedOffering,
-    SignedReceipt,
-};
-use privatix_somc::{
-    CallerSession, Listener, NumberedAccess, Paid, Refusal, Server, ServerLimits, Service, SomcAddress,
-    Standing,
-};
+use privatix_offering::{Addresses, SignedOffering};
+use privatix_somc::{Listener, Server, ServerLimits, SomcAddress};
 use privatix_store::orders::{self as stored, Order};
 use privatix_store::purposes::{self, TxNumber};
 use privatix_store::{StoreError, channels, offerings};
@@ -250,9 +240,9 @@ impl Agent {
 /// What an operator can do with an agent. Cheap to clone.
 #[derive(Clone)]
 pub struct AgentHandle {
-    node: Arc<Node>,
-    payments: Arc<Payments>,
-    access: Arc<AccessResponder>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) payments: Arc<Payments>,
+    pub(crate) access: Arc<AccessResponder>,
     decider: Arc<Decider<privatix_market::Agent>>,
     own: Arc<OwnOfferings>,
     offerings: Arc<OfferingDecider>,
@@ -560,63 +550,4 @@ pub struct ChannelOrdered {
     pub status: ChannelStatus,
     /// Where its service is.
     pub service: ServiceStatus,
-}
-
-#[async_trait]
-impl Service for AgentHandle {
-    async fn offering(&self, hash: OfferingHash) -> Result<Vec<u8>, Refusal> {
-        let stored = async {
-            Ok::<_, NodeError>(
-                offerings::get(&mut *self.node.db().read().await?, self.node.account(), hash).await?,
-            )
-        };
-        match stored.await {
-            // A draft is nobody's business yet.
-            Ok(offering) if offering.status != OfferingStatus::Draft => {
-                offering.message.ok_or(Refusal::UnknownOffering { offering: hash })
-            }
-            _ => Err(Refusal::UnknownOffering { offering: hash }),
-        }
-    }
-
-    async fn access(&self, request: AccessRequest) -> Result<SealedAccess, Refusal> {
-        self.access.answer(request).await
-    }
-
-    async fn access_described(
-        &self,
-        session: CallerSession,
-        request: DescribedAccessRequest,
-    ) -> Result<NumberedAccess, Refusal> {
-        self.access.answer_described(session, request).await
-    }
-
-    fn described(&self, request: &DescribedAccessRequest) -> Option<ChannelId> {
-        Some(self.access.described(request))
-    }
-
-    async fn until_ready(&self, channel: ChannelId) -> bool {
-        self.access.until_ready(channel).await
-    }
-
-    async fn pay(&self, voucher: SignedVoucher) -> Result<Paid, Refusal> {
-        let reply = self.payments.pay(&voucher).await?;
-        crate::messaging::answer(voucher.channel(), voucher.cumulative(), reply)
-    }
-
-    async fn attach(&self, session: CallerSession, proof: ChannelProof) -> Result<(), Refusal> {
-        self.payments.attach(session, &proof).await
-    }
-
-    async fn standing(&self, channel: ChannelId) -> Result<Standing, Refusal> {
-        self.payments.standing(channel).await
-    }
-
-    async fn receipt(&self, channel: ChannelId) -> Result<SignedReceipt, Refusal> {
-        self.payments.receipt(channel).await
-    }
-
-    async fn pay_attached(&self, voucher: SignedVoucher, used: Option<Usage>) -> Result<Standing, Refusal> {
-        self.payments.pay_attached(&voucher, used).await
-    }
 }

@@ -45,6 +45,7 @@ mod places;
 mod reasons;
 mod role;
 mod runner;
+mod service;
 mod showing;
 mod views;
 mod waiting;

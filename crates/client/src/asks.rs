@@ -331,6 +331,9 @@ impl Asker {
         };
         let applied = decided.map_err(NodeError::from).or_retry()?;
         let done = self.decider.commit(&applied, completion.commit()).await?;
+        if runner.is_some() {
+            self.decider.mark(question.channel); // what depends on the stored voucher may be another
+        }
         Ok(done)
     }
 }

@@ -1,6 +1,7 @@
 //! The buyer and what a user can do with it: [`Client`], [`ClientHandle`].
 
 mod browse;
+mod shown;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,22 +9,20 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use privatix_adapter as adapter;
 use privatix_billing::{ClientPolicy, min_deposit};
-use privatix_channel::{AgentView, Amount, ChannelDescriptor, ChannelId, OfferingHash, Phase};
+use privatix_channel::{Amount, ChannelDescriptor, ChannelId, OfferingHash, Phase};
 use privatix_jobs::JobRecord;
 use privatix_market::offering::OfferingPolicy;
 use privatix_market::{ClientState, Opening};
 use privatix_node::{Given, Node, NodeError, NodeParts};
-use privatix_offering::{ContactPolicy, SignedOffering, SignedReceipt, VersionRange};
+use privatix_offering::{ContactPolicy, SignedOffering, VersionRange};
 use privatix_somc::{ClientLimits, Peer, RetryPolicy, Transport};
 use privatix_store::agents_seen;
 use privatix_store::offerings::{self, Offering};
-use privatix_store::{channels, receipts};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::browse::Listing;
 use crate::agents::NodeAgents;
-use crate::answers::Unheard;
 use crate::budget::Limits;
 use crate::decisions::{Decisions, DecisionsParts};
 use crate::offerings::{AskOffering, OfferingAsker, OfferingDecisions};
@@ -445,34 +444,6 @@ impl ClientHandle {
     /// [`NodeError::Store`] for a channel that is not known.
     pub async fn claimed(&self, channel: ChannelId) -> Result<Option<Amount>, NodeError> {
         self.orders.claimed(channel).await
-    }
-
-    /// What the channel's agent showed last of its side, if it speaks version 2: its meter, and what its service does.
-    ///
-    /// # Errors
-    /// [`NodeError::Store`] for a channel that is not known.
-    pub async fn agent_view(&self, channel: ChannelId) -> Result<Option<AgentView>, NodeError> {
-        self.orders.agent_view(channel).await
-    }
-
-    /// What the channel's agent has signed of where the channel stands: the newest receipt that is kept here, after the agent was asked for
-    /// another one; and why it gave none. It is proof to others, and decides nothing.
-    ///
-    /// # Errors
-    /// [`NodeError::Store`] for a channel that is not known; [`NodeError::Refused`] where there is no receipt.
-    pub async fn receipt(&self, channel: ChannelId) -> Result<(SignedReceipt, Option<Unheard>), NodeError> {
-        let known = channels::get(&mut *self.node.db().read().await?, channel).await?;
-        let problem = match self.agents.receipt(&known.descriptor).await {
-            Ok(Some(_)) => None,
-            Ok(None) => Some(Unheard::Unusable("it speaks version 1, in which nothing is signed".to_owned())),
-            Err(problem) => Some(problem),
-        };
-        let kept = receipts::get(&mut *self.node.db().read().await?, channel).await?;
-        let Some(kept) = kept else {
-            let because = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
-            return Err(NodeError::Refused(format!("there is no receipt of channel {channel}{because}")));
-        };
-        Ok((kept, problem))
     }
 
     /// Believes that the agent of a restored channel [claims](Self::claimed) this amount rightly: the service goes on, and is paid for

@@ -140,7 +140,11 @@ impl Parts {
         let Some(message) = to_voucher(&answer, sent, sending.seq) else { return Ok(()) };
         let input = Input::Peer(message);
         let decided = match answer.ok().and_then(|heard| heard.signed()) {
-            Some(signed) => self.decider.decide_with(channel, input, &self.runner.adopting(signed)).await,
+            Some(signed) => {
+                let decided = self.decider.decide_with(channel, input, &self.runner.adopting(signed)).await;
+                self.decider.mark(channel); // what depends on the stored voucher may be another
+                decided
+            }
             None => self.decider.decide(channel, input).await,
         };
         match decided {

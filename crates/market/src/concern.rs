@@ -43,6 +43,14 @@ pub enum Concern {
         /// Whose adapter that is.
         side: Side,
     },
+    /// The client asks to close a channel whose agent has not shown in this run of the process what it knows: if the database is an old
+    /// one, more was signed than it knows.
+    Unproven {
+        /// What is admitted.
+        admitted: Amount,
+    },
+    /// Somebody else uses the client's key: the agent showed a voucher that was not signed here.
+    KeyUsedElsewhere,
     /// The user alone moves the channel on.
     Waits {
         /// What is at stake: what an agent could still claim, or what is left of a client's deposit.
@@ -62,15 +70,18 @@ impl Concern {
     /// | a dispute with one | loss in the last quarter of its challenge and after it, risk in the quarter before and where the time is not known |
     /// | damage | loss in a challenge, else risk |
     /// | a service that was not stopped | loss for a seller, risk for a buyer |
+    /// | a close before the agent has shown what it knows | risk |
+    /// | a key that somebody else uses | loss |
     /// | a wait for the user | loss with money at stake, risk without and by its own order |
     pub fn danger(&self, now: Option<ChainTime>, challenge: Period) -> Option<Danger> {
         match *self {
             Self::Unanswered { .. }
             | Self::Damaged { in_challenge: true, .. }
+            | Self::KeyUsedElsewhere
             | Self::Unstopped { side: Side::Agent } => Some(Danger::Loss),
-            Self::Damaged { in_challenge: false, .. } | Self::Unstopped { side: Side::Client } => {
-                Some(Danger::Risk)
-            }
+            Self::Damaged { in_challenge: false, .. }
+            | Self::Unproven { .. }
+            | Self::Unstopped { side: Side::Client } => Some(Danger::Risk),
             Self::Answered { ends_at, .. } => {
                 let Some(now) = now else { return Some(Danger::Risk) };
                 let (left, all) = (u64::from(ends_at.since(now).seconds()), u64::from(challenge.seconds()));

@@ -26,6 +26,8 @@ fn a_concern_endangers_money_by_what_can_still_be_lost() {
         (damaged(true), None, loss),
         (Concern::Unstopped { side: Side::Agent }, None, loss),
         (Concern::Unstopped { side: Side::Client }, None, risk),
+        (Concern::Unproven { admitted: claimable }, None, risk),
+        (Concern::KeyUsedElsewhere, None, loss),
         (waits(1, false), None, loss),
         (waits(0, false), None, risk),
         (waits(1, true), None, risk),

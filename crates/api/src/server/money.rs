@@ -291,6 +291,15 @@ fn explained(channel: ChannelId, concern: Concern, now: Option<ChainTime>) -> St
                 "the plug-in did not stop its service, which may go on{unpaid}. Look at the plug-in's log, and restart the daemon"
             )
         }
+        Concern::Unproven { admitted } => format!(
+            "it is asked to be closed, and its agent has not shown since this start what it knows: {admitted} are admitted, and if the \
+             database is an old copy, more was signed. See `channels show {channel}`"
+        ),
+        Concern::KeyUsedElsewhere => {
+            "its agent showed a voucher that was not signed here: somebody else uses the key, or another copy of this database runs. Stop \
+             that copy, or use another key for new channels"
+                .to_owned()
+        }
         Concern::Waits { by_order: true, .. } => format!(
             "it is paused, or its close was cancelled, by your order; `channels resume {channel}` or `channels close {channel}` ends that"
         ),
@@ -508,6 +517,12 @@ mod tests {
             (damaged(None, false), CheckState::AtRisk, ["cannot be read", "backup", "abandon"]),
             (lost(agent), CheckState::Bad, ["did not stop", "unpaid", "restart"]),
             (lost(client), CheckState::AtRisk, ["did not stop", "may go on.", "restart the daemon"]),
+            (
+                Concern::Unproven { admitted: claimable },
+                CheckState::AtRisk,
+                ["4711", "old copy", "channels show"],
+            ),
+            (Concern::KeyUsedElsewhere, CheckState::Bad, ["somebody else", "copy", "another key"]),
             (waits(4711), CheckState::Bad, ["4711 at stake", "channels show", "channels close"]),
             (waits(0), CheckState::AtRisk, ["only you", "channels show", "channels close"]),
             (paused, CheckState::AtRisk, ["by your order", "channels resume", "channels close"]),

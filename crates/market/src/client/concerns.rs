@@ -2,9 +2,9 @@
 
 use privatix_channel::{Amount, Phase};
 
-use super::{Client, ClientState, wants};
-use crate::Env;
+use super::{Client, ClientEnd, ClientPurpose, ClientState, proof, wants};
 use crate::concern::{self, Concern, Known};
+use crate::{Env, Flight};
 
 /// Its concerns.
 pub(super) fn concerns(state: &ClientState, env: &Env<'_, Client>) -> Vec<Concern> {
@@ -23,5 +23,15 @@ pub(super) fn concerns(state: &ClientState, env: &Env<'_, Client>) -> Vec<Concer
         // In a challenge its agent shows vouchers, and the client none.
         in_challenge: false,
     };
-    concern::common(state, env, &known)
+    let mut concerns = Vec::new();
+    if wants::ending(state) == Some(ClientEnd::KeyUsedElsewhere) && state.chain.phase().is_open() {
+        concerns.push(Concern::KeyUsedElsewhere);
+    }
+    let asks = |flight: &Flight<ClientPurpose>| matches!(flight.purpose, ClientPurpose::RequestClose { .. });
+    let is_asking = state.chain.phase() == Phase::Open && state.own.flights.iter().any(asks);
+    if is_asking && !proof::is_proven(state, env) {
+        concerns.push(Concern::Unproven { admitted: wants::admitted(state, env) });
+    }
+    concerns.extend(concern::common(state, env, &known));
+    concerns
 }

@@ -2,7 +2,9 @@
 
 use privatix_channel::{Amount, Phase};
 
-use super::{Client, ClientEnd, ClientPurpose, ClientState, Reach, opening, payment, proof, service};
+use super::{
+    AccessStatus, Client, ClientEnd, ClientPurpose, ClientState, Reach, opening, payment, proof, service,
+};
 use crate::want::Want;
 use crate::{AtStake, Env, Owner, Purpose, Uptime, usage};
 
@@ -94,12 +96,11 @@ impl ClientState {
 /// added that this side's view of the chain does not show. Of a voucher that cannot be read, what the agent has acknowledged is known.
 ///
 /// Where the agent has not shown in this run what it knows, this database may have come back from a backup: what was used and not signed
-/// is admitted, too.
+/// is admitted, too, as it would be paid for.
 pub(super) fn admitted(state: &ClientState, env: &Env<'_, Client>) -> Amount {
     let terms = state.terms.as_deref().filter(|_| !proof::is_proven(state, env));
     let due = terms.map(|terms| privatix_billing::due(terms, usage::counted(state), state.chain.deposit));
-    let is_used = !usage::counted(state).is_zero();
-    let due = due.filter(|_| is_used).unwrap_or_default();
+    let due = due.filter(|_| state.own.access == AccessStatus::Here).unwrap_or_default();
     state.book.best.max(state.chain.paid).max(state.book.acknowledged).max(due)
 }
 

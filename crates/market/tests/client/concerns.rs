@@ -8,6 +8,7 @@ use crate::support::{Run, a, closed, closing};
 #[test]
 fn what_endangers_a_deposit_is_read_off_its_state() {
     let ended = || Run::open(100).paid(60).ended(ClientEnd::CloseByOrder).at(100);
+    let ended_by_theft = || Run::open(100).paid(60).ended(ClientEnd::KeyUsedElsewhere).at(100);
     let run = |mut run: Run, change: &dyn Fn(&mut Run)| {
         change(&mut run);
         run
@@ -18,6 +19,17 @@ fn what_endangers_a_deposit_is_read_off_its_state() {
         ("used", Run::open(100).paid(60), vec![]),
         ("ended", ended(), vec![]),
         ("asked to be closed", run(ended(), &|r| drop(r.chain(closing(100, 60, 1_000)))), vec![]),
+        (
+            "asked to close before the agent has shown what it knows",
+            run(ended(), &|r| {
+                (r.process, r.state.own.service.actual) = (1, Actual::Absent);
+                r.used(70);
+                assert!(!r.state.own.flights.is_empty(), "it is asked for");
+            }),
+            vec![Concern::Unproven { admitted: a(70) }],
+        ),
+        ("somebody else uses the key", ended_by_theft(), vec![Concern::KeyUsedElsewhere]),
+        ("the same once it was closed", run(ended_by_theft(), &|r| drop(r.chain(closed(100, 60)))), vec![]),
         (
             "not stopped",
             run(ended(), &|r| r.state.own.service.actual = Actual::Lost),

@@ -232,11 +232,15 @@ fn a_close_before_the_proof_admits_what_was_used() {
     assert_eq!(run.signed(75), "send 2 75");
     run.give(&Input::Order(ClientOrder::Close));
     assert_eq!(run.done(), "submit 4 request_close 75");
-    // What was never used costs no setup price.
+    // The setup price is due with the access, as it is where it is signed for.
     let mut unused = Run::open(200).terms(|terms| terms.setup_price = a(5));
     unused.process = 1;
     unused.give(&Input::Order(ClientOrder::Close));
-    assert_eq!(unused.done(), "submit 3 request_close 0");
+    assert_eq!(unused.done(), "submit 3 request_close 5");
+    let mut without = Run::open(200).terms(|terms| terms.setup_price = a(5));
+    (without.process, without.state.own.access) = (1, privatix_market::AccessStatus::None);
+    without.give(&Input::Order(ClientOrder::Close));
+    assert_eq!(without.done(), "submit 3 request_close 0");
 }
 
 #[test]
