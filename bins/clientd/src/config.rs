@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use privatix_api::Address;
-use privatix_billing::{ClientPolicy, Percent, TopUpAmount, TopUpPolicy};
-use privatix_channel::Period;
+use privatix_billing::{ClientPolicy, Drift, PerMille, Percent, TopUpAmount, TopUpPolicy};
+use privatix_channel::{Period, Usage};
 use privatix_client::{ClientSettings, ContactPolicy, Limits, OfferingPolicy};
 use privatix_daemon::config::{
     self, AccountSection, AdapterSection, ApiSection, ChainSection, JobsSection, LogSection, PrivacySection,
@@ -357,6 +357,9 @@ struct BillingSection {
     request_close_after: Duration,
     #[serde(with = "humantime_serde")]
     access_within: Duration,
+    drift_per_mille: PerMille,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drift_at_most: Option<Usage>,
     top_up: Option<TopUpSection>,
 }
 
@@ -367,6 +370,8 @@ impl Default for BillingSection {
             settle_after: settings.policy.settle_after,
             request_close_after: settings.request_close_after.unwrap_or_default(),
             access_within: settings.access_within,
+            drift_per_mille: settings.policy.drift.share,
+            drift_at_most: settings.policy.drift.absolute,
             top_up: None,
         }
     }
@@ -386,7 +391,8 @@ struct TopUpSection {
 impl BillingSection {
     fn policy(&self) -> Result<ClientPolicy, DaemonError> {
         let top_up = self.top_up.as_ref().map(TopUpSection::policy).transpose()?;
-        Ok(ClientPolicy { top_up, settle_after: self.settle_after, ..ClientPolicy::default() })
+        let drift = Drift { share: self.drift_per_mille, absolute: self.drift_at_most };
+        Ok(ClientPolicy { top_up, settle_after: self.settle_after, drift })
     }
 
     /// None for never, which is written as `"0s"`.
@@ -472,6 +478,11 @@ const SECTIONS: &str = r#"[somc]
 # request_close_after = "1h"
 # How long an agent may take to hand over access to an open channel, before its service is ended.
 # access_within = "1h"
+# What the agent's meter shows above the own one is paid for up to this share of the own one, in thousandths, or up to the least part
+# that the offering permits: half of its lag, an interval, and 1 % of its least units, and never more than `drift_at_most`, in bytes,
+# seconds or requests. It is what an agent that lies can gain on a channel, once.
+# drift_per_mille = 10
+# drift_at_most = 1000000
 
 # Raise a channel's deposit by itself once this percentage of it is used up. Never without this section.
 # [billing.top_up]

@@ -268,6 +268,7 @@ fn refusal(channel: ChannelId) -> impl Fn(RequestError) -> Refusal {
         match error {
             RequestError::Stale { away, .. } => Refusal::Expired { away },
             RequestError::Replayed { .. } => Refusal::Replayed,
+            RequestError::Data { .. } => Refusal::Malformed { reason: error.to_string() },
             _ => Refusal::WrongSigner,
         }
     }

@@ -27,8 +27,8 @@
 //! whose meter is at most `L` behind the agent's can never wait for each other: what the client is
 //! willing to pay is always enough for the agent to resume. For prepaid the slack is `I + L`.
 //!
-//! [`agreed`] widens both by a tolerance: it is the use that a client pays for where it knows the agent's total, too. It is not used
-//! yet, as no message carries that total; [`assess_client`] decides by the client's own meter.
+//! [`agreed`] widens both by a tolerance: it is the use that a client pays for where it knows the agent's total, too
+//! ([`Account::theirs`]); top-ups, inactivity and `max_units` go by the client's own meter.
 //!
 //! # Example
 //!

@@ -15,6 +15,7 @@ use privatix_offering::{
 };
 use privatix_somc::{ClientError, NumberedAccess, Peer, Refusal, Transport};
 use privatix_store::offerings;
+use tokio_util::sync::DropGuard;
 
 use crate::answers::{Heard, Stands, Unheard};
 use crate::asks::{Agents, GivenAccess};
@@ -28,6 +29,8 @@ pub struct NodeAgents {
     node: Arc<Node>,
     peers: Arc<Peers>,
     sessions: Arc<Sessions>,
+    /// The tasks of the sessions end with this at the latest.
+    _ends_sessions: DropGuard,
     /// How what anybody may have announced is fetched.
     fetching: RwLock<Arc<Offerings>>,
     settings: ClientSettings,
@@ -49,10 +52,12 @@ impl NodeAgents {
     ) -> Self {
         let peers = Peers::new(Arc::clone(node), dialler(transport, settings), settings.least_version);
         let fetching = Offerings::new(Arc::clone(node), dialler(fetching, settings));
+        let sessions = Sessions::new(node);
         Self {
             node: Arc::clone(node),
             peers: Arc::new(peers),
-            sessions: Sessions::new(node),
+            _ends_sessions: sessions.stop().clone().drop_guard(),
+            sessions,
             fetching: RwLock::new(Arc::new(fetching)),
             settings: settings.clone(),
         }
@@ -61,6 +66,11 @@ impl NodeAgents {
     /// Has decided what agents send unasked, and what this decider's channels need of their connections.
     pub fn listen(&self, decider: &Arc<Decider<Client>>) {
         self.sessions.start(decider);
+    }
+
+    /// Listens to no agent any more.
+    pub(crate) fn stop(&self) {
+        self.sessions.stop().cancel();
     }
 
     /// Fetches what anybody may have announced over this transport from now on.
@@ -165,7 +175,7 @@ impl NodeAgents {
         let (sealed, number) = peer.on_connection(ask).await.map_err(|error| heard(&peer, error))??;
         let opened = crate::access::open(node, channel, offering.message().template, &sealed, &key).await?;
         let access = opened.map_err(|error| Unheard::Unusable(error.to_string()))?;
-        tokio::spawn(Arc::clone(&self.sessions).hear(peer, *channel));
+        self.sessions.spawn(Arc::clone(&self.sessions).hear(peer, *channel));
         Ok(GivenAccess { access, number })
     }
 }

@@ -172,12 +172,14 @@ impl Client {
             }
         });
         let db = node.db().clone();
+        let fetching = agents.offerings();
         let register = move |processor: privatix_jobs::ProcessorBuilder| {
-            let asker = OfferingAsker::new(db, Arc::clone(decisions.offerings()), agents.offerings());
+            let asker = OfferingAsker::new(db, Arc::clone(decisions.offerings()), fetching);
             decisions.register(processor.register::<AskOffering, _>(asker))
         };
         let outcome = Box::pin(node.run(role, register, stop.clone())).await;
         stop.cancel();
+        agents.stop();
         let decided = deciding.await;
         outcome?;
         decided.map_err(|error| NodeError::TaskEnded {

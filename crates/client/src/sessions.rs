@@ -14,9 +14,10 @@ use privatix_market::{Carried, Client, ClientMessage, Input, Shown, Uptime, Veri
 use privatix_node::shell::NotApplied;
 use privatix_node::{Decider, Node, NodeError};
 use privatix_offering::{ChannelProof, SignatureProblem, SignedReceipt};
-use privatix_somc::{ClientError, Notice, Notices, Peer, SessionId, Standing};
+use privatix_somc::{ClientError, Notice, Notices, Peer, Refusal, SessionId, Standing};
 use privatix_store::receipts;
 use privatix_store::states::Stored;
+use tokio_util::sync::CancellationToken;
 
 use crate::agents::heard;
 use crate::answers::{Heard, Stands, Unheard};
@@ -28,6 +29,8 @@ pub(crate) struct Sessions {
     decider: OnceLock<Weak<Decider<Client>>>,
     /// Those that are listened to.
     open: Mutex<HashMap<SessionId, Open>>,
+    /// Ends all that is done here unasked. Such a task holds the node, and its connection.
+    stop: CancellationToken,
 }
 
 /// A session that is listened to.
@@ -43,12 +46,30 @@ const KEPT: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins
 
 impl Sessions {
     pub(crate) fn new(node: &Arc<Node>) -> Arc<Self> {
-        Arc::new(Self { node: Arc::clone(node), decider: OnceLock::new(), open: Mutex::default() })
+        Arc::new(Self {
+            node: Arc::clone(node),
+            decider: OnceLock::new(),
+            open: Mutex::default(),
+            stop: CancellationToken::new(),
+        })
     }
 
     /// What agents send unasked is decided by this decider from now on.
     pub(crate) fn start(&self, decider: &Arc<Decider<Client>>) {
         let _ = self.decider.set(Arc::downgrade(decider)); // a client runs once
+    }
+
+    /// What ends the tasks of these sessions: they are not to outlive the client.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Does something beside what was asked for.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let _ = stop.run_until_cancelled(task).await; // `None` at the end
+        });
     }
 
     fn decider(&self) -> Option<Arc<Decider<Client>>> {
@@ -157,9 +178,12 @@ impl Sessions {
                 Some(session) if client.is_attached(id) => {
                     self.open.lock().get(&session).map(|open| open.since)
                 }
-                _ => match self.prove(peer, channel, &client).await? {
-                    Ok(attached) => attached.map(|(_, since)| since),
-                    Err(unheard) => return Ok(Err(unheard)),
+                _ => match self.prove(peer, channel, &client).await {
+                    Ok(Ok(attached)) => attached.map(|(_, since)| since),
+                    Ok(Err(unheard)) => return Ok(Err(unheard)),
+                    // It takes no more proofs on this connection, and vouchers all the same.
+                    Err(ClientError::Refused(Refusal::Busy { .. })) => None,
+                    Err(error) => return Err(error),
                 },
             };
             let Some(since) = since else {
@@ -198,7 +222,7 @@ impl Sessions {
         if is_new {
             // Before the answer: what it shows may change at once.
             let (notices, idle) = (client.notices(), client.idle_timeout());
-            tokio::spawn(Arc::clone(self).listen(peer.clone(), notices, (session, since), idle));
+            self.spawn(Arc::clone(self).listen(peer.clone(), notices, (session, since), idle));
         }
         client.attach(proof).await.map(|standing| Ok(Some((standing, since))))
     }
@@ -221,7 +245,7 @@ impl Sessions {
                     self.decide(channel, ClientMessage::View(Shown { connected: since, view })).await;
                     if matches!(view.service, ServiceState::Suspended | ServiceState::Ended) {
                         // Of one channel, the agent signs as many as it likes.
-                        tokio::spawn(Arc::clone(&self).keep_receipt(peer.clone(), channel));
+                        self.spawn(Arc::clone(&self).keep_receipt(peer.clone(), channel));
                     }
                 }
                 _ = keep.tick() => {

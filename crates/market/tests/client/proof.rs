@@ -284,3 +284,20 @@ fn a_prepaid_client_goes_on_from_what_it_has_paid_ahead() {
     run.give(&Input::Look);
     assert_eq!(run.peer(known(90, Some(90))), "adopt 90, sign 100");
 }
+
+#[test]
+fn the_agent_is_asked_again_once_the_connection_has_ended_on_which_it_was_heard_last() {
+    let ended = |seconds: u64| ClientMessage::Disconnected { connected: Uptime::new(seconds * 1_000) };
+    let mut run = asked();
+    assert_eq!(run.peer(ended(900)), "", "nothing was heard on it yet");
+    assert_eq!(run.peer(known(60, None)), "");
+    assert_eq!(run.peer(ended(899)), "", "another one took its place before");
+    assert_eq!(run.peer(ended(900)), "ask 2 Attach");
+    assert_eq!(run.peer(ended(900)), "", "it is asked already");
+    let again = Carried { view: Some(view(950, 1, 60)), best: None };
+    assert_eq!(run.peer(ClientMessage::Known { acknowledged: a(60), carried: again }), "");
+    assert_eq!(run.after(60), "", "and heard");
+    assert_eq!(run.peer(ended(950)), "ask 3 Attach");
+    assert_eq!(run.peer(ClientMessage::InClear), "", "there, nothing is heard of by itself");
+    assert_eq!(run.after(60), "");
+}
