@@ -39,7 +39,8 @@ impl AccessResponder {
 
     /// Waits until access that was refused as not ready may be, or will not be soon. `false` where nothing more can wait.
     pub(crate) async fn until_ready(&self, channel: ChannelId) -> bool {
-        let Some(place) = self.waiting.enter(channel) else { return false };
+        let is_seen = self.stored(channel).await.is_ok_and(|stored| stored.is_some());
+        let Some(place) = self.waiting.enter(channel, is_seen) else { return false };
         loop {
             let mut changed = std::pin::pin!(place.changed());
             changed.as_mut().enable(); // before the look, so that no change falls between

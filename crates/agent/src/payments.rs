@@ -283,6 +283,9 @@ impl Payments {
                 let applied = self.decider.decide_with(id, input, &runner).await;
                 let applied = applied.map_err(|error| undecided(id, &error))?;
                 view.stored.damaged_voucher = view.stored.damaged_voucher.filter(|_| applied.damaged_voucher);
+                if applied.state.book.best > view.stored.state.book.best {
+                    view.stored.newest_voucher = Some(SystemTime::now());
+                }
                 let reply = reply(&applied).ok_or(Refusal::Internal)?;
                 tracing::debug!(channel = %id, cumulative = %voucher.cumulative(), ?reply, "voucher accepted, and more followed from it");
                 Ok(Some(reply))

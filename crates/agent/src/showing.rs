@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use privatix_channel::{AgentView, ChannelId};
+use privatix_channel::{AgentView, ChannelId, Phase};
 use privatix_market::Agent;
 use privatix_node::Decider;
 use privatix_node::shell::Applied;
@@ -65,9 +65,17 @@ impl Showing {
             return;
         }
         let is_news = last.is_none_or(|last| is_news(&last.view, &view));
-        all.insert(channel, Sent { revision: applied.revision, view });
+        let is_closed = matches!(applied.state.chain.phase(), Phase::Closed { .. });
+        if is_closed {
+            all.remove(&channel); // nothing more comes of it
+        } else {
+            all.insert(channel, Sent { revision: applied.revision, view });
+        }
         if is_news {
             notifier.notify(Notice { channel, view: AgentView { number: self.number(), ..view } });
+        }
+        if is_closed {
+            notifier.forget(channel);
         }
     }
 }

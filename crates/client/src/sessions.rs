@@ -17,6 +17,7 @@ use privatix_offering::{ChannelProof, SignatureProblem, SignedReceipt};
 use privatix_somc::{ClientError, Notice, Notices, Peer, Refusal, SessionId, Standing};
 use privatix_store::receipts;
 use privatix_store::states::Stored;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::heard;
@@ -29,9 +30,16 @@ pub(crate) struct Sessions {
     decider: OnceLock<Weak<Decider<Client>>>,
     /// Those that are listened to.
     open: Mutex<HashMap<SessionId, Open>>,
+    /// The channels whose receipts are being fetched unasked.
+    fetching: Mutex<BTreeSet<ChannelId>>,
     /// Ends all that is done here unasked. Such a task holds the node, and its connection.
     stop: CancellationToken,
 }
+
+/// How often a session is listened to at most.
+const PACE: Duration = Duration::from_millis(50);
+/// For a receipt that nobody waits for.
+const RECEIPT_WITHIN: Duration = Duration::from_secs(20);
 
 /// A session that is listened to.
 struct Open {
@@ -50,6 +58,7 @@ impl Sessions {
             node: Arc::clone(node),
             decider: OnceLock::new(),
             open: Mutex::default(),
+            fetching: Mutex::default(),
             stop: CancellationToken::new(),
         })
     }
@@ -156,10 +165,15 @@ impl Sessions {
                 decider.load(&mut conn, id).await.ok().map(|stored| stored.state.descriptor)
             };
             let Some(descriptor) = descriptor.await else { return };
-            match self.receipt(&peer, &descriptor).await {
+            // One at a time, however many notices there are.
+            if !self.fetching.lock().insert(id) {
+                return;
+            }
+            match self.receipt(&peer.tried_once(RECEIPT_WITHIN), &descriptor).await {
                 Ok(_) => tracing::debug!(channel = %id, "the agent's receipt is kept"),
                 Err(error) => tracing::debug!(channel = %id, %error, "no receipt of the agent"),
             }
+            self.fetching.lock().remove(&id);
         }
         .boxed()
     }
@@ -238,13 +252,15 @@ impl Sessions {
         let half = idle_timeout.checked_div(2).unwrap_or(idle_timeout);
         let mut keep = tokio::time::interval(half.clamp(KEPT.0, KEPT.1));
         keep.reset(); // it was used just now
+        // Each may be a commit. Of those that wait the newest of each channel is taken.
+        let mut pace = tokio::time::interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                notice = notices.next() => {
+                notice = async { pace.tick().await; notices.next().await } => {
                     let Some(Notice { channel, view }) = notice else { break };
                     self.decide(channel, ClientMessage::View(Shown { connected: since, view })).await;
                     if matches!(view.service, ServiceState::Suspended | ServiceState::Ended) {
-                        // Of one channel, the agent signs as many as it likes.
                         self.spawn(Arc::clone(&self).keep_receipt(peer.clone(), channel));
                     }
                 }

@@ -51,10 +51,11 @@ pub(crate) fn counted<P: Served>(state: &State<P>) -> Usage {
 
 /// Raises what was used to at least what the client has signed for with a voucher over this much. It is kept beside the meter, whose
 /// reports go on from what they know.
-pub(crate) fn raise<P: Served>(state: &mut State<P>, cumulative: Amount) {
+pub(crate) fn raise<P: Served>(state: &mut State<P>, cumulative: Amount, env: &Env<'_, P>) {
     let Some(terms) = state.terms.as_deref() else { return };
     let signed_for = signed_for(terms, cumulative.min(state.chain.deposit));
-    let more = signed_for.saturating_sub(counted(state));
+    // What a session uses now is reported later, and would count twice.
+    let more = signed_for.saturating_sub(used(state, env));
     let raised = P::raised_mut(&mut state.own);
     *raised = raised.saturating_add(more);
 }

@@ -71,7 +71,7 @@ impl Default for ServerLimits {
             max_strangers: 1024,
             max_connections_per_peer: 64,
             max_in_flight: 256,
-            max_attached: 256,
+            max_attached: 1024,
             max_calls: 4096,
             connection_rate: RateLimit::new(500, 1_000),
             peer_rate: RateLimit::new(2_000, 4_000),

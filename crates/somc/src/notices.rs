@@ -34,6 +34,11 @@ impl Waiting {
         has_room
     }
 
+    /// Takes no more notices of this channel; one that waits is still to be taken.
+    pub(crate) fn unexpect(&self, channel: ChannelId) {
+        self.state.lock().expected.remove(&channel);
+    }
+
     pub(crate) fn is_expected(&self, channel: ChannelId) -> bool {
         self.state.lock().expected.contains(&channel)
     }

@@ -170,7 +170,7 @@ pub(super) fn voucher(
     let known = state.book.best.max(state.chain.paid);
     if is_proved && cumulative > known && env.kept_open.is_some() {
         // Its use is not known either. Else a client would be suspended until this meter gets there.
-        usage::raise(state, cumulative);
+        usage::raise(state, cumulative, env);
     }
     if cumulative >= known {
         state.book.best = state.book.best.max(cumulative);

@@ -78,6 +78,9 @@ pub struct ClientOwn {
     /// Whether the connection has ended on which it did. It is asked again then, so that a change is seen soon.
     #[serde(skip_serializing_if = "is_default")]
     pub disconnected: bool,
+    /// When that is, at the earliest: connections that end soon after they were made are made again ever less often.
+    #[serde(skip_serializing_if = "is_default")]
+    pub reattach: Again,
     /// For how long the agent has suspended the service with a total that is above what is paid for.
     pub apart: Stopwatch,
     /// Since when that has lasted longer than a payment takes, so that the user is shown both totals.

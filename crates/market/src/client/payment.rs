@@ -159,7 +159,7 @@ pub(super) fn message(state: &mut ClientState, message: ClientMessage, env: &Env
         }
         ClientMessage::InClear => proof::in_clear(state, env),
         ClientMessage::View(shown) => proof::shows(state, shown, env),
-        ClientMessage::Disconnected { connected } => proof::disconnected(state, connected),
+        ClientMessage::Disconnected { connected } => proof::disconnected(state, connected, env),
         ClientMessage::Pong => answered_ping(state, env),
         ClientMessage::NotNow(_) => {
             state.own.peer = Reach::NotNow;

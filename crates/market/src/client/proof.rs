@@ -8,7 +8,7 @@
 use privatix_channel::Amount;
 
 use super::{Client, ClientEnd, ClientMessage, ClientState, Floor, Shown, facts};
-use crate::{Env, Uptime, usage};
+use crate::{Again, Env, Uptime, usage};
 
 /// Whether the agent has shown in this run what it knows, or speaks version 1, in which nothing can be proved.
 pub(super) fn is_proven(state: &ClientState, env: &Env<'_, Client>) -> bool {
@@ -26,7 +26,7 @@ pub(super) fn takes(state: &mut ClientState, message: ClientMessage, env: &Env<'
     if let Some(best) = carried.best.filter(|best| best.channel() == state.id) {
         let cumulative = best.cumulative();
         if cumulative > known || damaged == Some(cumulative) {
-            adopt(state, cumulative);
+            adopt(state, cumulative, env);
         }
         if cumulative > known && !is_first {
             facts::end(state, ClientEnd::KeyUsedElsewhere, env);
@@ -44,7 +44,7 @@ pub(super) fn takes(state: &mut ClientState, message: ClientMessage, env: &Env<'
         if state.chain.paid > floor {
             state.own.floor = Some(Floor { claimed: state.chain.paid, accepted: true });
         }
-        usage::raise(state, state.chain.paid);
+        usage::raise(state, state.chain.paid, env);
     }
     true
 }
@@ -60,9 +60,9 @@ const fn acknowledged(message: ClientMessage) -> Amount {
 }
 
 /// The agent's best voucher counts from now on, with the use that was signed for by it.
-fn adopt(state: &mut ClientState, cumulative: Amount) {
+fn adopt(state: &mut ClientState, cumulative: Amount, env: &Env<'_, Client>) {
     state.book.best = cumulative;
-    usage::raise(state, cumulative);
+    usage::raise(state, cumulative, env);
     state.own.floor = state.own.floor.filter(|floor| floor.claimed > cumulative);
 }
 
@@ -80,9 +80,22 @@ pub(super) fn shows(state: &mut ClientState, shown: Shown, env: &Env<'_, Client>
 }
 
 /// The connection has ended that was made at this time. If the agent was heard on it last, it is asked again on another one, so that what it
-/// shows meanwhile is seen soon.
-pub(super) fn disconnected(state: &mut ClientState, connected: Uptime) {
-    state.own.disconnected |= state.own.theirs.is_some_and(|known| known.connected <= connected);
+/// shows meanwhile is seen soon: at once, but ever less often where connections end soon after they were made.
+pub(super) fn disconnected(state: &mut ClientState, connected: Uptime, env: &Env<'_, Client>) {
+    let own = &mut state.own;
+    if own.disconnected || own.theirs.is_none_or(|known| known.connected > connected) {
+        return;
+    }
+    own.disconnected = true;
+    let policy = env.policy;
+    if env.uptime.since(connected) >= policy.ask_longest {
+        own.reattach = Again::default();
+    }
+    let is_first = own.reattach.tries == 0;
+    own.reattach.failed(policy.ask_first, policy.ask_longest, env.uptime);
+    if is_first {
+        own.reattach.at = env.uptime;
+    }
 }
 
 /// The agent speaks version 1: there is no other proof than what it answers there.

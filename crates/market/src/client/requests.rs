@@ -73,7 +73,7 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
         return Vec::new();
     }
     let mut asks = Vec::new();
-    if !proof::is_proven(state, env) || (ending.is_none() && own.disconnected) {
+    if !proof::is_proven(state, env) || reattaches(state).is_some_and(|at| at <= env.uptime) {
         asks.push(Ask::Attach);
     }
     if is_unacknowledged(state) || own.behind || is_unproven(state, env) {
@@ -91,6 +91,13 @@ fn wanted(state: &ClientState, env: &Env<'_, Client>) -> Vec<Ask> {
         asks.push(Ask::Ping);
     }
     asks
+}
+
+/// When the channel is proved again, because the connection has ended on which the agent was heard.
+fn reattaches(state: &ClientState) -> Option<Uptime> {
+    let own = &state.own;
+    let is_wanted = own.disconnected && wants::ending(state).is_none() && state.chain.phase() == Phase::Open;
+    is_wanted.then_some(own.reattach.at)
 }
 
 /// When access that is here is asked for again, because the agent may have another one by now: at most as often as the pauses between
@@ -223,7 +230,8 @@ pub(super) fn owners(state: &ClientState, env: &Env<'_, Client>) -> Vec<Owner> {
         Some(until) => Owner::Peer { seq: request.seq, until },
         None => Owner::Time(request.again.at),
     };
-    let is_asked = |request: &Request| request.what == Ask::Access;
-    let refetch = refetches(state, env).filter(|_| !state.own.requests.iter().any(is_asked));
-    state.own.requests.iter().map(owner).chain(refetch.map(Owner::Time)).collect()
+    let is_asked = |what| state.own.requests.iter().any(|request: &Request| request.what == what);
+    let refetch = refetches(state, env).filter(|_| !is_asked(Ask::Access));
+    let reattach = reattaches(state).filter(|_| !is_asked(Ask::Attach));
+    state.own.requests.iter().map(owner).chain(refetch.into_iter().chain(reattach).map(Owner::Time)).collect()
 }

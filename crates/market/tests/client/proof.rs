@@ -301,3 +301,26 @@ fn the_agent_is_asked_again_once_the_connection_has_ended_on_which_it_was_heard_
     assert_eq!(run.peer(ClientMessage::InClear), "", "there, nothing is heard of by itself");
     assert_eq!(run.after(60), "");
 }
+
+#[test]
+fn a_connection_that_always_ends_at_once_is_made_again_ever_less_often() {
+    let mut run = asked();
+    run.peer(known(60, None));
+    let mut waits = Vec::new();
+    for number in 2..7 {
+        run.uptime += 1;
+        let connected = run.uptime;
+        let again = Carried { view: Some(view(connected, number, 60)), best: None };
+        run.peer(ClientMessage::Known { acknowledged: a(60), carried: again });
+        let ended = ClientMessage::Disconnected { connected: Uptime::new(connected * 1_000) };
+        let mut asked = run.peer(ended);
+        let mut waited = 0;
+        while asked.is_empty() {
+            asked = run.after(1);
+            waited += 1;
+        }
+        assert!(asked.contains("Attach"), "{asked}");
+        waits.push(waited);
+    }
+    assert!(waits.is_sorted() && waits[0] <= 1 && waits[4] >= 8, "{waits:?}");
+}

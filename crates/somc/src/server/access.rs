@@ -8,7 +8,7 @@ use privatix_offering::{AccessRequest, DescribedAccessRequest, SealedAccess};
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Caller;
+use super::{connection::Caller, peers::Serving};
 use crate::{CallerSession, NumberedAccess, Refusal, frame::deadline};
 
 /// How long before the end of a call's time a request stops waiting: the service is asked once more then, or the refusal is given.
@@ -21,10 +21,11 @@ pub(super) async fn access(
     caller: &Caller,
     request: AccessRequest,
     over: &CancellationToken,
+    serving: &mut Option<Serving>,
 ) -> Result<SealedAccess, Refusal> {
     let channel = request.channel;
     let ask = || caller.call(|service| service.access(request.clone()));
-    let answer = once_ready(caller, Some(channel), over, ask).await?;
+    let answer = once_ready(caller, Some(channel), over, serving, ask).await?;
     caller.ticket.identify(channel);
     Ok(answer)
 }
@@ -35,10 +36,11 @@ pub(super) async fn access_described(
     session: CallerSession,
     request: DescribedAccessRequest,
     over: &CancellationToken,
+    serving: &mut Option<Serving>,
 ) -> Result<NumberedAccess, Refusal> {
     let channel = caller.shared.service.described(&request);
     let ask = || caller.call(|service| service.access_described(session, request.clone()));
-    let answer = once_ready(caller, channel, over, ask).await?;
+    let answer = once_ready(caller, channel, over, serving, ask).await?;
     caller.ticket.identify(answer.sealed.channel);
     Ok(answer)
 }
@@ -49,6 +51,7 @@ async fn once_ready<T, F: Future<Output = Result<T, Refusal>>>(
     caller: &Caller,
     channel: Option<ChannelId>,
     over: &CancellationToken,
+    serving: &mut Option<Serving>,
     ask: impl Fn() -> F,
 ) -> Result<T, Refusal> {
     let until = deadline(caller.shared.limits.request_timeout.saturating_sub(MARGIN));
@@ -58,6 +61,8 @@ async fn once_ready<T, F: Future<Output = Result<T, Refusal>>>(
         if !matches!(answer, Err(Refusal::NotReady { reason: None, .. })) {
             break;
         }
+        // Whoever waits makes room for others: else strangers could keep all their places with requests that are never ready.
+        drop(serving.take());
         // Inside the guard, because making the future may panic too.
         let ready = async { caller.shared.service.until_ready(channel).await };
         let ready = AssertUnwindSafe(ready).catch_unwind();
@@ -66,6 +71,7 @@ async fn once_ready<T, F: Future<Output = Result<T, Refusal>>>(
             () = over.cancelled() => false,
             ready = timeout_at(until, ready) => matches!(ready, Ok(Ok(true))),
         };
+        *serving = caller.ticket.serve();
         if !is_changed {
             break;
         }

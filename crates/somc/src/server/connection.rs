@@ -236,7 +236,8 @@ impl<'a> Connection<'a> {
             Request::Access(request) => {
                 let over = self.over.clone();
                 self.calls.spawn(async move {
-                    let answer = access(&caller, *request, &over).await;
+                    let mut serving = serving;
+                    let answer = access(&caller, *request, &over, &mut serving).await;
                     respond(&answers, reply, answer.map(|sealed| Answer::Access(Box::new(sealed)))).await;
                     drop(serving);
                     Instant::now()
@@ -246,7 +247,8 @@ impl<'a> Connection<'a> {
                 let Some(session) = self.session else { return }; // never: it is of version 2
                 let over = self.over.clone();
                 self.calls.spawn(async move {
-                    let answer = access_described(&caller, session, *request, &over).await;
+                    let mut serving = serving;
+                    let answer = access_described(&caller, session, *request, &over, &mut serving).await;
                     let answer = answer.map(|numbered| Answer::NumberedAccess(Box::new(numbered)));
                     respond(&answers, reply, answer).await;
                     drop(serving);
@@ -344,7 +346,11 @@ async fn attach(
         return Err(Refusal::Busy { retry_after: FULL });
     }
     caller.ticket.identify(channel);
-    caller.call(|service| service.standing(channel)).await
+    let standing = caller.call(|service| service.standing(channel)).await;
+    if standing.is_err() {
+        attached.detach(channel); // the client knows nothing of it
+    }
+    standing
 }
 
 /// The payments of one channel, until none waits. Gives the time of the last answer.

@@ -196,6 +196,11 @@ impl Notifier {
     pub fn notify(&self, notice: Notice) {
         self.0.notify(notice);
     }
+
+    /// Sends no more notices of a channel, which takes no place on its connections any more: it is closed.
+    pub fn forget(&self, channel: ChannelId) {
+        self.0.forget(channel);
+    }
 }
 
 impl std::fmt::Debug for Server {

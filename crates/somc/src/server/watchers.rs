@@ -25,6 +25,13 @@ impl Watchers {
         self.0.lock().contains_key(&channel)
     }
 
+    /// The channel is not proved on any connection any more.
+    pub(super) fn forget(&self, channel: ChannelId) {
+        for waiting in self.0.lock().remove(&channel).into_iter().flatten() {
+            waiting.unexpect(channel);
+        }
+    }
+
     fn add(&self, channel: ChannelId, waiting: &Arc<Waiting>) {
         let mut channels = self.0.lock();
         let of_channel = channels.entry(channel).or_default();
@@ -69,6 +76,12 @@ impl Attached {
             self.shared.watchers.add(channel, &self.waiting);
         }
         has_room
+    }
+
+    /// The channel is not proved here any more.
+    pub(super) fn detach(&self, channel: ChannelId) {
+        self.waiting.unexpect(channel);
+        self.shared.watchers.remove(channel, &self.waiting);
     }
 
     pub(super) fn has(&self, channel: ChannelId) -> bool {
