@@ -259,7 +259,7 @@ impl Client {
     }
 
     /// Proves a channel on this connection, by a proof for its [session](Self::session), and gives where the channel stands by the
-    /// agent's books. From then on the agent sends [notices](Self::notice) of it. Nothing of the answer has been checked.
+    /// agent's books. From then on the agent sends [notices](Self::notices) of it. Nothing of the answer has been checked.
     ///
     /// # Errors
     /// [`Refusal::UnknownMethod`] in clear, where nothing can be proved.
