@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, U256, utils::parse_ether};
 use privatix_api::{agent, client, node};
-use privatix_billing::{Terms, price};
+use privatix_billing::{Drift, Terms, price};
 use privatix_channel::{Amount, ChannelId, ChannelStatus, OfferingHash, ServiceStatus};
 use privatix_testkit::{Anvil, Contracts, wait_for};
 use serde_json::{Value, json};
@@ -177,7 +177,8 @@ pub async fn settled(
 }
 
 /// Waits until the client's meter shows at least `used`, and the price of all of it is paid and held by the agent. What a side that was
-/// killed has forgotten keeps both meters apart for ever.
+/// killed has forgotten keeps both meters apart for ever: the client pays for the agent's total within the tolerance, and for what it has
+/// signed for before, at most an interval.
 pub async fn paid(
     agent: &Daemon,
     client: &Daemon,
@@ -189,8 +190,12 @@ pub async fn paid(
     let paid = wait_for("the last payment", LIMIT, async || {
         let sold = agent.call(&get).await.map_err(|error| error.to_string())?.channel;
         let bought = client.call(&get).await.map_err(|error| error.to_string())?.channel;
-        let due = price(terms, bought.used);
-        if bought.used.get() >= used && bought.paid == due && bought.acknowledged == due && sold.paid == due {
+        let greater = bought.used.max(sold.used);
+        let tolerance = Drift::default().tolerance(terms, greater);
+        let most = price(terms, greater.saturating_add(terms.interval()).saturating_add(tolerance));
+        let is_due = (price(terms, bought.used)..=most).contains(&bought.paid);
+        let is_held = bought.acknowledged == bought.paid && sold.paid == bought.paid;
+        if bought.used.get() >= used && is_due && is_held {
             Ok((sold, bought))
         } else {
             Err(format!("{sold:?}, {bought:?}"))
