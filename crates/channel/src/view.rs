@@ -77,6 +77,8 @@ pub struct Reason {
 impl Reason {
     /// The longest one, in bytes.
     pub const MAX_LENGTH: usize = 32;
+    /// Of a suspended service: the channel's client has asked to close it, so that nothing more is certain to be paid.
+    pub const CLOSING: Self = Self::of("closing").unwrap();
 
     /// This text, if it is a word: for constants.
     pub const fn of(text: &str) -> Option<Self> {

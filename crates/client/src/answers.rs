@@ -1,6 +1,6 @@
 //! What an agent's answers mean for the channel: from the wire's words to those that are decided about.
 
-use privatix_channel::{Amount, ServiceState, SignedVoucher};
+use privatix_channel::{Amount, Reason, ServiceState, SignedVoucher};
 use privatix_market::{Carried, ClientMessage, NotNow};
 use privatix_node::NodeError;
 use privatix_somc::{Refusal, Unready};
@@ -31,7 +31,7 @@ impl Stands {
         let Self { acknowledged, carried, .. } = self;
         let view = carried.view.map(|shown| shown.view);
         let ended = view.is_some_and(|view| view.service == ServiceState::Ended);
-        let closing = view.and_then(|view| view.reason).is_some_and(|reason| reason.as_str() == "closing");
+        let closing = view.and_then(|view| view.reason) == Some(Reason::CLOSING);
         if acknowledged >= sent {
             ClientMessage::Paid { acknowledged, ended, carried }
         } else if ended || closing {

@@ -18,7 +18,6 @@ mod word {
         ADAPTER = "adapter";
         BY_ORDER = "by_order";
         CLOSED = "closed";
-        CLOSING = "closing";
         DEPOSIT_REACHED = "deposit_reached";
         DEPOSIT_SPENT = "deposit_spent";
         HELD = "held";
@@ -39,12 +38,14 @@ impl AgentState {
     /// What the client is shown of the channel. Its number is zero: whoever shows views counts them.
     pub fn view(&self, env: &Env<'_, Agent>) -> AgentView {
         let (service, reason) = stands(self, env);
+        let is_unpaid =
+            service == ServiceState::Suspended && service::wanted(self, env).1 == Some(Why::Unpaid);
         AgentView {
             number: 0,
             used: usage::used(self, env),
             service,
             reason,
-            resumes_at: resumes(self, env).filter(|_| reason == Some(word::UNPAID)),
+            resumes_at: resumes(self, env).filter(|_| is_unpaid),
             access: self.own.access,
         }
     }
@@ -96,7 +97,7 @@ const fn why_not(why: Why) -> (ServiceState, Reason) {
             (ServiceState::Preparing, word::NOT_READY)
         }
         Why::Ended => (ServiceState::Ended, word::CLOSED),
-        Why::Closing => (ServiceState::Suspended, word::CLOSING),
+        Why::Closing => (ServiceState::Suspended, Reason::CLOSING),
         Why::StaleView => (ServiceState::Suspended, word::STALE_VIEW),
         Why::Unexplained => (ServiceState::Suspended, word::UNEXPLAINED),
         Why::Held => (ServiceState::Suspended, word::HELD),
